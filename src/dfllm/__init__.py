@@ -1,0 +1,74 @@
+"""A prompt per row of a pandas frame; every paid answer kept, nothing paid twice."""
+
+from __future__ import annotations
+
+import logging
+
+from dfllm import accessor as _accessor
+from dfllm._core.errors import (
+    AccessorWarning,
+    AuthFailed,
+    BadRequest,
+    ConnectFailed,
+    DfllmError,
+    DfllmWarning,
+    KeyMissing,
+    ModelNotFound,
+    OptionError,
+    PermissionDenied,
+    ProviderError,
+    ProviderUnknown,
+    QuotaExhausted,
+    RateLimited,
+    RowsFailed,
+    RowsFailedWarning,
+    RunStopped,
+    StoreError,
+    StoreWarning,
+    TemplateError,
+    TlsError,
+)
+from dfllm._core.plan import Plan
+from dfllm._run.settings import Limits, configure, options, register_provider
+from dfllm._stream import Completion
+from dfllm.accessor import llm
+from dfllm.report import Run, last_run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessorWarning",
+    "AuthFailed",
+    "BadRequest",
+    "Completion",
+    "ConnectFailed",
+    "DfllmError",
+    "DfllmWarning",
+    "KeyMissing",
+    "Limits",
+    "ModelNotFound",
+    "OptionError",
+    "PermissionDenied",
+    "Plan",
+    "ProviderError",
+    "ProviderUnknown",
+    "QuotaExhausted",
+    "RateLimited",
+    "RowsFailed",
+    "RowsFailedWarning",
+    "Run",
+    "RunStopped",
+    "StoreError",
+    "StoreWarning",
+    "TemplateError",
+    "TlsError",
+    "__version__",
+    "configure",
+    "last_run",
+    "llm",
+    "options",
+    "register_provider",
+]
+
+logging.getLogger("dfllm").addHandler(logging.NullHandler())
+_accessor.register()

@@ -1,0 +1,56 @@
+"""Requests to keys: the hash of everything that decides an answer.
+
+A key is the first 20 bytes of SHA-256 over one line of canonical JSON, the request's terms first and its messages last:
+
+    {"terms":{...,"v":1},"messages":[["user","..."]]}
+
+Terms at their default are left out, so a field that is added later leaves old keys alone. Never in it: API keys,
+timeouts, limits, live or batch. People see a key as ``k1`` and 40 hex digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import fields
+
+import msgspec
+
+from dfllm._core.types import Key, Messages, Request, Terms
+
+VERSION = 1
+_encode_text = msgspec.json.Encoder().encode
+
+
+def canonical(value: object) -> str:
+    """Return JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def text_of(key: Key) -> str:
+    """Return the key as people see it: ``k1`` and 40 hex digits."""
+    return f"k{VERSION}{key.hex()}"
+
+
+def key_of(request: Request) -> Key:
+    """Return the key of one request."""
+    return keyer(request.terms)(request.messages)
+
+
+def keyer(terms: Terms) -> Callable[[Messages], Key]:
+    """Return the function from messages to their key under these terms.
+
+    The terms are hashed once and the hash's state is copied for each row.
+    """
+    said = {field.name: value for field in fields(terms) if (value := getattr(terms, field.name)) != field.default}
+    start = hashlib.sha256(f'{{"terms":{canonical({**said, "v": VERSION})},"messages":'.encode())
+
+    def key(messages: Messages) -> Key:
+        state = start.copy()
+        # NamedTuples are written as arrays: [["user","..."]], unambiguous and in one call.
+        state.update(_encode_text(messages))
+        state.update(b"}")
+        return state.digest()[:20]
+
+    return key

@@ -1,0 +1,166 @@
+"""Templates that can only make text of plain data: jinja2's immutable sandbox, with everything else taken out.
+
+A template is parsed, rewritten (see `rewriting`) and compiled once. At run time it can look up items of dicts, lists and
+texts, apply our filters, and nothing else: there is no call in it, and no attribute of any object is ever read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.ext import Extension
+from jinja2.lexer import Token, TokenStream
+from jinja2.runtime import Context, LoopContext, missing
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from dfllm._core.cells import BlankCell
+from dfllm._core.errors import TemplateError
+from dfllm._core.filters import FILTERS, TESTS
+from dfllm._core.limits import Meter
+from dfllm._core.methods import INNER, OPERATORS
+from dfllm._core.rewriting import LOOP, Rewriter
+
+#: the most words and signs between braces that a template may have
+TOKENS = 20_000
+#: pieces of output longer than this are counted one by one, shorter ones a thousand at a time
+_PIECE = 1_000
+
+
+class Row(Context):
+    """The names of one row, refilled for the next."""
+
+    def __init__(self, cells: dict[str, Any], meter: Meter) -> None:
+        super().__init__(_ENVIRONMENT, cells, None, {})
+        self.meter = meter
+        self.show = meter.show
+
+    def resolve_or_missing(self, key: str) -> Any:
+        """Return the variable."""
+        return self.parent.get(key, missing)
+
+
+class _Generator(CodeGenerator):
+    """Writes ``show(value)`` where jinja2 writes ``str(value)``, and counts long constants too."""
+
+    def write_commons(self) -> None:
+        super().write_commons()
+        self.writeline("show = context.show")
+        self.writeline("text = str")
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
+        if isinstance(node, nodes.TemplateData) and len(node.data) <= _PIECE and frame.buffer is None:
+            return node.data
+        raise nodes.Impossible
+
+    def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        # Short texts go past the function: a call for each would make long loops half as slow again.
+        self.write("(piece if (piece := " if frame.buffer is None else "show(")
+
+    def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
+        short = f").__class__ is text and len(piece) <= {_PIECE} else show(piece))"
+        self.write(short if frame.buffer is None else ")")
+
+
+class _Counted(Extension):
+    """Ends the parsing of a template that has too many tokens to compile in good time."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterable[Token]:
+        for number, token in enumerate(stream):
+            if number > TOKENS:
+                raise TemplateSyntaxError(f"over {TOKENS:,} words and signs between braces", token.lineno)
+            yield token
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """jinja2 with nothing to reach: no globals, no loader, no attributes, no calls."""
+
+    code_generator_class = _Generator
+    intercepted_binops = frozenset(OPERATORS)
+
+    def __init__(self) -> None:
+        super().__init__(
+            undefined=StrictUndefined, autoescape=False, optimized=False, loader=None, extensions=[_Counted]
+        )
+        self.globals.clear()
+        self.filters = {**FILTERS, **INNER}
+        self.tests = dict(TESTS)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return False
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        return False
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        return OPERATORS[operator](context.meter, left, right)  # type: ignore[attr-defined] # it is a Row
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return an item of a dict, a fact about the loop, or a group's name or list."""
+        if obj.__class__ is dict:
+            try:
+                return obj[attribute]
+            except KeyError:
+                return self.undefined(obj=obj, name=attribute)
+        if obj.__class__ is BlankCell:
+            return obj
+        if isinstance(obj, Undefined):
+            obj._fail_with_undefined_error()
+        if (obj.__class__ is LoopContext and attribute in LOOP) or attribute in getattr(obj, "_fields", ()):
+            return getattr(obj, attribute)
+        return self.undefined(obj=obj, name=attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item of a dict, a list or a text."""
+        if obj.__class__ is BlankCell:
+            return obj
+        if isinstance(argument, Undefined):
+            argument._fail_with_undefined_error()
+        if isinstance(obj, dict | list | tuple | str | range | Undefined) and not isinstance(argument, tuple):
+            try:
+                return obj[argument]
+            except (LookupError, TypeError):
+                pass
+        # The argument may come from a cell, and no message shows what is in a cell.
+        shown = argument if isinstance(argument, int) else "of that name"
+        return self.undefined(f"{type(obj).__name__!r} object has no element {shown}", name=None)
+
+
+class Compiled(NamedTuple):
+    """A template that is ready to be rendered.
+
+    Attributes:
+        root: makes the text of a row, in pieces.
+        columns: the template's variables and the labels of the columns they hold.
+        loops: whether the number of pieces depends on the row.
+    """
+
+    root: Callable[[Context], Iterator[str]]
+    columns: Mapping[str, Hashable]
+    loops: bool
+
+
+def compiled(source: str) -> Compiled:
+    """Return the template, ready to be rendered.
+
+    Raises:
+        TemplateError: it cannot be read, or has in it what no prompt may have. The message starts with the line.
+    """
+    rewriter = Rewriter()
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        tree.body = rewriter.body(tree.body, set())
+        loops = tree.find(nodes.For) is not None
+        root = _ENVIRONMENT.from_string(tree).root_render_func
+    except TemplateSyntaxError as error:
+        raise TemplateError(f"line {error.lineno}: {error.message}") from error
+    except (RecursionError, MemoryError, SyntaxError) as error:
+        raise TemplateError("line 1: nested too deeply") from error
+    except ValueError as error:
+        raise TemplateError(f"line 1: {error}") from error
+    return Compiled(root, rewriter.columns, loops)
+
+
+_ENVIRONMENT = _Environment()

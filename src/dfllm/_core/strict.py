@@ -1,0 +1,108 @@
+"""JSON schemas as strict providers take them, and the kind of column each property makes.
+
+The strict subset: every property required, nothing else allowed, and null for what was optional; see
+https://platform.openai.com/docs/guides/structured-outputs#supported-schemas.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+Kind: TypeAlias = Literal["text", "int", "float", "bool", "json"]
+
+_KINDS: dict[str, Kind] = {"string": "text", "integer": "int", "number": "float", "boolean": "bool"}
+
+
+def _target(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    seen: set[str] = set()
+    while isinstance(ref := schema.get("$ref"), str) and ref.startswith("#/") and ref not in seen:
+        seen.add(ref)
+        found: Any = root
+        for part in ref[2:].split("/"):
+            found = found.get(part, {}) if isinstance(found, Mapping) else {}
+        schema = found
+    return schema
+
+
+def _choices(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    schema = _target(schema, root)
+    inner = schema.get("anyOf") or schema.get("oneOf") or []
+    return [choice for item in inner for choice in _choices(item, root)] or [schema]
+
+
+def nullable(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    return any(
+        choice.get("type") == "null"
+        or (isinstance(choice.get("type"), list) and "null" in choice["type"])
+        or None in choice.get("enum", ())
+        for choice in _choices(schema, root)
+    )
+
+
+def kind_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Kind:
+    kinds: set[Kind] = set()
+    for choice in _choices(schema, root):
+        named = choice.get("type")
+        if named is None and ("enum" in choice or "const" in choice):
+            values = [value for value in choice.get("enum", [choice.get("const")]) if value is not None]
+            words = {str: "text", bool: "bool", int: "int", float: "float"}
+            kinds |= {typing.cast("Kind", words.get(type(value), "json")) for value in values}
+            continue
+        for word in named if isinstance(named, list) else [named]:
+            if word != "null":
+                kinds.add(_KINDS.get(str(word), "json"))
+    if kinds == {"int", "float"}:
+        return "float"
+    return kinds.pop() if len(kinds) == 1 else "json"
+
+
+def is_open(schema: Any) -> bool:
+    """Return whether the schema needs what the strict subset has not: free keys, or words it does not know."""
+    if isinstance(schema, list):
+        return any(map(is_open, schema))
+    if not isinstance(schema, Mapping):
+        return False
+    if schema.get("type") == "object" and not schema.get("properties"):
+        return True
+    free = schema.get("additionalProperties", False)
+    unknown = {"allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties"}
+    if free not in (False, None) or unknown & set(schema) or "oneOf" in schema:
+        return True
+    inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    inner += [*schema.get("definitions", {}).values(), schema.get("items"), *schema.get("anyOf", [])]
+    return any(map(is_open, inner))
+
+
+def strict(schema: Any) -> Any:
+    """Return the schema with every property required, optional ones nullable, and no defaults."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    if "$ref" in schema:
+        return {"$ref": schema["$ref"]}
+    nested = ("properties", "$defs", "definitions")
+    made = {
+        word: {name: strict(inner) for name, inner in value.items()} if word in nested else value
+        for word, value in schema.items()
+        if word not in ("default", "$schema", "$id")
+    }
+    for word in ("items", "anyOf"):
+        if word in made:
+            made[word] = strict(made[word])
+    if "properties" in made:
+        needed = schema.get("required", ())
+        made["properties"] = {
+            name: inner if name in needed else _or_null(inner) for name, inner in made["properties"].items()
+        }
+        made |= {"type": "object", "required": list(made["properties"]), "additionalProperties": False}
+    return made
+
+
+def _or_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    if nullable(schema, {}):
+        return schema
+    inner = schema.get("anyOf", [schema])
+    return {"anyOf": [*inner, {"type": "null"}]}

@@ -1,0 +1,230 @@
+"""Recipes to messages: the templates of a call, compiled once and rendered row by row within limits.
+
+A row that cannot be rendered is a Failure, never an exception; a template that cannot be used raises before any row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias, get_args
+
+from dfllm._core.cells import BlankCell, MissingCell, Plain, Skip
+from dfllm._core.errors import OptionError, TemplateError, near
+from dfllm._core.limits import Meter, fits
+from dfllm._core.sandbox import Compiled, Row, compiled
+from dfllm._core.types import Failure, Message, Messages, Missing, Recipe, Role
+
+Render: TypeAlias = Callable[[Sequence[Plain]], Messages | Failure]
+
+#: pieces of output that are put together before their size is looked at
+_PIECES = 1_000
+_ROLES: tuple[str, ...] = get_args(Role)
+
+
+class _Part(NamedTuple):
+    """One message of a prompt.
+
+    Attributes:
+        role: who speaks.
+        template: what makes its content.
+        constant: the message itself, where no column is in it.
+    """
+
+    role: str
+    template: Compiled
+    constant: Message | None
+
+
+class Prompt:
+    """The templates of a recipe, compiled. It never changes and may be shared by threads; its renderers may not.
+
+    Attributes:
+        columns: the labels of the columns the templates read, sorted: names as they stand, others as in
+            ``row["label"]``.
+
+    Raises:
+        TemplateError: a template cannot be read, or has in it what no prompt may have.
+    """
+
+    __slots__ = ("_parts", "_places", "_variables", "_vacant", "columns")
+
+    def __init__(self, recipe: Recipe) -> None:
+        templates = [
+            (role, _compiled(source, _called(number, role, len(recipe.messages))))
+            for number, (role, source) in enumerate(recipe.messages, 1)
+        ]
+        labels = {variable: label for _, template in templates for variable, label in template.columns.items()}
+        self.columns: tuple[Hashable, ...] = tuple(sorted(set(labels.values()), key=_order))
+        self._variables = tuple(labels)
+        self._places = tuple(self.columns.index(label) for label in labels.values())
+        self._vacant = tuple(BlankCell() if recipe.missing == "render" else MissingCell(label) for label in self.columns)
+        self._parts = [
+            _Part(role, template, None if template.columns else _constant(role, template)) for role, template in templates
+        ]
+
+    def renderer(self, clock: Callable[[], float] = time.thread_time) -> Render:
+        """Return a function from one row's values to its messages. It is for one thread at a time.
+
+        The values stand in the order of `columns`, None where one is missing. They must be plain data, as
+        `dfllm._core.cells.plain` makes it.
+
+        Args:
+            clock: what the limit of one second is measured with, by default the time of the thread itself. It is read
+                only by rows that take long.
+        """
+        meter = Meter(clock)
+        cells: dict[str, Any] = {}
+        row = Row(cells, meter)
+        variables, places, vacant, parts = self._variables, self._places, self._vacant, self._parts
+        straight = places == tuple(range(len(places)))
+        draws = [(part.constant, part.role, _drawer(part.template), part.template.root) for part in parts]
+
+        def render(values: Sequence[Plain]) -> Messages | Failure:
+            given: Sequence[Any] = values
+            if None in values:
+                given = [gap if value is None else value for value, gap in zip(values, vacant, strict=True)]
+            if not straight:
+                given = [given[place] for place in places]
+            cells.update(zip(variables, given, strict=True))
+            if row.vars:
+                row.vars.clear()
+                row.exported_vars.clear()
+            meter.start()
+            try:
+                return tuple([fixed or Message(role, draw(root(row))) for fixed, role, draw, root in draws])
+            except Skip as skip:
+                return Failure("Skipped", str(skip))
+            except Exception as error:  # noqa: BLE001 - whatever a template does wrong is the row's own failure
+                return Failure("TemplateError", _reason(error))
+
+        return render
+
+
+def _compiled(source: str, called: str) -> Compiled:
+    try:
+        return compiled(source)
+    except TemplateError as error:
+        raise TemplateError(f"{called}, {error}") from error
+
+
+def _called(number: int, role: str, count: int) -> str:
+    return "The template" if count == 1 else f"The template of message {number} ({role})"
+
+
+def _constant(role: str, template: Compiled) -> Message:
+    try:
+        return Message(role, _drawer(template)(template.root(Row({}, Meter()))))
+    except Exception as error:
+        raise TemplateError(f"The template cannot be rendered: {_reason(error)}") from error
+
+
+def _order(label: Hashable) -> tuple[str, str]:
+    return str(label), type(label).__name__
+
+
+def _drawer(template: Compiled) -> Callable[[Iterator[str]], str]:
+    return _in_lots if template.loops else _at_once
+
+
+def _at_once(pieces: Iterator[str]) -> str:
+    text = "".join(pieces)
+    fits(len(text))
+    return text
+
+
+def _in_lots(pieces: Iterator[str]) -> str:
+    lot = list(islice(pieces, _PIECES))
+    if len(lot) < _PIECES:
+        return "".join(lot)
+    lots: list[str] = []
+    size = 0
+    while lot:
+        lots.append("".join(lot))
+        size += len(lots[-1])
+        fits(size)
+        lot = list(islice(pieces, _PIECES))
+    return "".join(lots)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):  # its text is the key, which may come from a cell
+        return "no such key"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable]) -> None:
+    """Check that the frame has each column that a prompt reads, and has it once.
+
+    Raises:
+        TemplateError: it has not; the message names the column, and the nearest there is.
+    """
+    counts = Counter(available)
+    for label in needed:
+        if not counts[label]:
+            if not isinstance(label, str) or label in map(str, available):
+                raise TemplateError(_no_label(label, available))
+            raise TemplateError.no_column(label, list(map(str, available)))
+        if counts[label] > 1:
+            raise TemplateError(f"The template asks for {label!r}; the frame has {counts[label]} columns of that name.")
+
+
+def _no_label(label: Hashable, available: Sequence[Hashable]) -> str:
+    alike = [f'row[{other!r}]' for other in available if str(other) == str(label)]
+    return str(TemplateError.no_column(f"row[{label!r}]", [repr(other) for other in available])) + (
+        f" Did you mean {alike[0]}?" if alike else ""
+    )
+
+
+def recipe_of(
+    prompt: str | Sequence[Mapping[str, str]], system: str | None = None, missing: Missing = "skip"
+) -> Recipe:
+    """Return the recipe of a prompt.
+
+    Args:
+        prompt: the template of one user message, or a list of ``{"role": ..., "content": ...}`` with a template each.
+        system: the template of a system message that goes first.
+        missing: what becomes of a row whose template prints a missing cell.
+
+    Raises:
+        OptionError: the prompt is neither, or a message is not as it should be.
+    """
+    if missing not in get_args(Missing):
+        raise OptionError(f"missing takes {', '.join(map(repr, get_args(Missing)))}; found {missing!r}.")
+    if isinstance(prompt, str):
+        messages = [Message("user", _content(prompt, "prompt"))]
+    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray):
+        messages = [_message(message, f"message {number} of prompt") for number, message in enumerate(prompt, 1)]
+    else:
+        raise OptionError(f"prompt takes text or a list of messages; found {type(prompt).__name__}.")
+    if not any(message.role in ("user", "assistant") for message in messages):
+        raise OptionError("prompt needs a message of the role 'user'; a conversation cannot be of instructions alone.")
+    if system is not None:
+        if any(message.role == "system" for message in messages):
+            raise OptionError("The list of messages has a system message already; give that or system=, not both.")
+        messages.insert(0, Message("system", _content(system, "system")))
+    return Recipe(tuple(messages), missing)
+
+
+def _message(message: object, called: str) -> Message:
+    if not isinstance(message, Mapping):
+        raise OptionError(f"{called} is no dict with role and content; found {type(message).__name__}.")
+    for key in message:
+        if key not in ("role", "content"):
+            raise OptionError(f"{called} has a key {key!r}; it takes role and content.{near(str(key), ('role', 'content'))}")
+    role = message.get("role")
+    if role not in _ROLES:
+        raise OptionError(f"{called} has the role {role!r}; roles are {', '.join(_ROLES)}.{near(str(role), _ROLES)}")
+    return Message(role, _content(message.get("content"), f"content of {called}"))
+
+
+def _content(text: object, called: str) -> str:
+    if not isinstance(text, str):
+        raise OptionError(f"{called} takes text; found {type(text).__name__}.")
+    if not text.strip():
+        raise OptionError(f"{called} is empty.")
+    return text

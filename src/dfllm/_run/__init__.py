@@ -1,0 +1,1 @@
+"""Hands: each file touches one part of the world."""

@@ -1,0 +1,270 @@
+"""The engine: rows through render, key and store; what is missing through `live`; each row to its place.
+
+Rows are taken in windows, so a million rows are never a million tasks. A window is rendered and looked up in a worker
+thread while the event loop keeps sending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import repeat
+from typing import TypeVar
+
+from dfllm._core.errors import StoreError
+from dfllm._core.types import Failure, Key, Messages, Response
+from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Source, Window
+from dfllm._run.live import Ask, Landed, Live, Missed
+from dfllm._run.store import Attempt, Entry, Store
+from dfllm._run.tally import Tally
+
+T = TypeVar("T")
+
+#: Claims are taken for this many questions at once: two processes on one frame share it out in such pieces.
+_CLAIMS = 512
+_GRACE_SECONDS = 10.0
+_POLL_SECONDS = (0.05, 0.5)
+
+
+class Engine:
+    """One run of an Order.
+
+    Args:
+        order: what is asked.
+        store: where answers are and go.
+        sink: where outcomes go.
+        tally: what is counted.
+        changed: called when the tally has changed.
+        live: makes the sender, from where its groups land and its misses go.
+        price: what a response costs, in 1e-9 USD.
+        run: the run's id.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        store: Store,
+        sink: Sink,
+        tally: Tally,
+        changed: Callable[[], None],
+        live: Callable[..., Live],
+        price: Callable[[Response], int | None],
+        run: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._order = order
+        self._store = store
+        self._sink = sink
+        self._tally = tally
+        self._changed = changed
+        self._make_live = live
+        self._price = price
+        self._run = run
+        self._clock = clock
+        self._desk = Desk(order, store)
+        self._waiting: dict[Key, list[int]] = {}
+        self._ended: dict[Key, Settled] = {}
+        self._held: dict[Key, Messages] = {}
+        self._since = clock() if order.cache == "retry" else 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._interrupted = False
+        self.live: Live | None = None
+
+    async def run(self) -> None:
+        """Take every row to its outcome.
+
+        Raises:
+            TemplateError: the template fails on every one of the first rows. Nothing was sent.
+            StoreError: the store cannot be read.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.live = self._make_live(land=self._land, missed=self._miss)
+        bounds = self._desk.windows()
+        upcoming = self._prepare(next(bounds, None))
+        try:
+            while upcoming is not None:
+                window = await upcoming
+                upcoming = self._prepare(next(bounds, None))
+                self._take(window)
+                await self._ask(window.missing)
+            while self._held:
+                await self._watch()
+            await self.live.finish()
+        except BaseException:
+            self.live.stop(Failure("Cancelled", "the run ended with an exception"))
+            self.live.abandon()
+            raise
+        finally:
+            if upcoming is not None:
+                upcoming.cancel()
+            self._tally.requests = self.live.requests
+            self._tally.retries.update(self.live.retries)
+            self._tally.unsure = self.live.unsure
+
+    def interrupt(self) -> None:
+        """Stop sending; what is in flight gets a grace to arrive. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop_for_user)
+
+    def abandon(self) -> None:
+        """Drop the grace. May be called from any thread."""
+        if self._loop is not None and self.live is not None:
+            self._loop.call_soon_threadsafe(self.live.abandon)
+
+    def _stop_for_user(self) -> None:
+        assert self.live is not None
+        assert self._loop is not None
+        if not self._interrupted:
+            self._interrupted = True
+            cause = Failure("Cancelled", "interrupted; run again to go on")
+            self.live.stop(cause, cause)
+            self._loop.call_later(_GRACE_SECONDS, self.live.abandon)
+
+    def _prepare(self, bounds: tuple[int, int] | None) -> asyncio.Future[Window] | None:
+        if bounds is None:
+            return None
+        if self._interrupted:
+            # Whoever pressed Ctrl-C is waiting: what is left is neither rendered nor looked up.
+            rest = Settled(None, Failure("Cancelled", "interrupted; run again to go on"), None)
+            done: asyncio.Future[Window] = asyncio.get_running_loop().create_future()
+            done.set_result(Window(bounds[0], [rest] * (bounds[1] - bounds[0])))
+            return done
+        return asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, *bounds)
+
+    def _take(self, window: Window) -> None:
+        self._sink.fill(window.start, window.settled)
+        failed = self._tally.count(window.settled)
+        if failed and self._order.stop_at_failure:
+            self._stop_at_failure()
+        self._changed()
+
+    async def _ask(self, missing: Sequence[Missing]) -> None:
+        """Send what is missing, each question once, as fast as `live` takes it."""
+        assert self.live is not None
+        fresh: list[Missing] = []
+        for one in missing:
+            if (positions := self._waiting.get(one.key)) is not None:
+                positions.append(one.position)
+                self._tally.shared += 1
+            elif (ended := self._ended.get(one.key)) is not None:
+                self._tally.shared += 1
+                self._settle_rows([one.position], ended)
+            else:
+                self._waiting[one.key] = [one.position]
+                fresh.append(one)
+        if self._order.cache == "only":
+            for one in fresh:
+                self._settle(Settled(one.key, Failure("NotSent", "not in the store, and cache='only'"), None))
+            return
+        for start in range(0, len(fresh), _CLAIMS):
+            await self.live.room()
+            await self._claim({one.key: one.messages for one in fresh[start : start + _CLAIMS]})
+
+    async def _claim(self, asked: dict[Key, Messages]) -> bool:
+        """Claim questions and send those that are ours; return whether anything came of it."""
+        assert self.live is not None
+        if (stopped := self.live.stopped) is not None:
+            for key in asked:
+                self._held.pop(key, None)
+                unsent = stopped if stopped.type == "Cancelled" else self.live.unsent
+                self._settle(Settled(key, unsent, None))
+            return True
+        try:
+            claimed = await _heard(self._store.claim(list(asked), self._run, since=self._since))
+        except StoreError as error:
+            self._stop_for_store(error)
+            return await self._claim(asked)
+        for key in claimed.held:
+            self._held[key] = asked[key]
+        for key in (*claimed.mine, *claimed.answered):
+            self._held.pop(key, None)
+        self.live.add([Ask(key, self._desk.encode(asked[key])) for key in claimed.mine])
+        if claimed.answered:
+            await self._adopt(claimed.answered)
+        return bool(claimed.mine or claimed.answered)
+
+    async def _adopt(self, keys: Sequence[Key]) -> None:
+        """Settle what another run or process has answered meanwhile."""
+        found = await asyncio.get_running_loop().run_in_executor(None, self._desk.answered, keys)
+        for key, settled in zip(keys, found, strict=True):
+            if settled is None:
+                # Damaged between claim and look-up: the row says so and the next run asks again.
+                settled = Settled(key, Failure("StoreError", "the stored answer is damaged; run again"), None)
+            self._settle(settled)
+        self._changed()
+
+    async def _watch(self) -> None:
+        """Wait for questions that other runs or processes have in hand, and take over what they drop."""
+        wait, longest = _POLL_SECONDS
+        while self._held:
+            await asyncio.sleep(wait)
+            came = await self._claim(dict(self._held))
+            wait = _POLL_SECONDS[0] if came else min(longest, wait * 1.5)
+
+    async def _land(self, group: list[Landed]) -> None:
+        """Put a group of ended questions on disk, then tell their rows."""
+        now = self._clock()
+        terms = self._order.terms
+        entries, costs = [], {}
+        for landed in group:
+            response = landed.outcome.response if isinstance(landed.outcome, Failure) else landed.outcome
+            cost = costs[landed.key] = self._price(response) if response is not None else None
+            if response is not None:
+                self._tally.pay(response, cost)
+            if landed.body is not None:
+                entries.append(Entry(landed.key, landed.body, terms.provider, terms.model, now, landed.seconds, cost))
+        bare = [landed.key for landed in group if landed.body is None]
+        try:
+            if entries:
+                await _heard(self._store.save(entries, self._run))
+            if bare:
+                await _heard(self._store.release(bare, self._run))
+        except StoreError as error:
+            self._stop_for_store(error)
+        interpret = self._desk.interpret
+        for landed in group:
+            outcome, cells = interpret(landed.outcome)
+            source: Source | None = "live" if landed.body is not None else None
+            self._settle(Settled(landed.key, outcome, cells, source, landed.seconds or None, costs[landed.key]))
+        self._changed()
+
+    def _settle(self, settled: Settled) -> None:
+        assert settled.key is not None
+        if settled.source is None:
+            # What is not in the store must be remembered here for equal rows of later windows.
+            self._ended[settled.key] = settled
+        self._settle_rows(self._waiting.pop(settled.key), settled)
+
+    def _settle_rows(self, positions: Sequence[int], settled: Settled) -> None:
+        self._sink.put(positions, settled)
+        if self._tally.count(repeat(settled, len(positions))) and self._order.stop_at_failure:
+            self._stop_at_failure()
+
+    def _stop_at_failure(self) -> None:
+        assert self.live is not None
+        self.live.stop(Failure("NotSent", "a row failed and on_error='stop'"))
+
+    def _stop_for_store(self, error: StoreError) -> None:
+        assert self.live is not None
+        cause = Failure("StoreError", str(error))
+        self.live.stop(cause, cause)
+
+    def _miss(self, missed: Missed) -> None:
+        failure = missed.failure
+        attempt = Attempt(
+            missed.key,
+            self._run,
+            self._clock(),
+            failure.billing or "maybe",
+            str(failure),
+            failure.status,
+            missed.body,
+        )
+        self._store.journal([attempt])
+
+
+async def _heard(future: Future[T]) -> T:
+    return await asyncio.wrap_future(future)

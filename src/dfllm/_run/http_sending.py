@@ -1,0 +1,72 @@
+"""A request body on its way, which knows whether it left: on that hangs whether it may be billed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+
+
+class Sending(aiohttp.Payload):
+    """One request's body, from the caller to the connection.
+
+    Attributes:
+        sent: whether all of it was handed to the system. False only where that is certain: then no server can have
+            read the request, and sending it again cannot be billed twice.
+        late: whether its total deadline passed.
+    """
+
+    _autoclose = True  # bytes need no closing; without this the engine warns
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._size = len(content)
+        self._transport: asyncio.WriteTransport | None = None
+        self._protocol: ResponseHandler | None = None
+        self.sent = False
+        self.late = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Write head and body in one piece; the engine calls this once it has a connection.
+
+        Raises:
+            ConnectionResetError: the connection is of no use, and nothing was written, not even the head.
+        """
+        transport = self._transport = writer.transport
+        if transport is None or transport.is_closing() or self.late:
+            raise ConnectionResetError("not sent")
+        protocol = self._protocol = cast("ResponseHandler", transport.get_protocol())
+        if len(protocol) > 0:
+            # An answer is here before the question: a server that answers twice. Whoever reads it gets another row's.
+            raise ConnectionResetError("not sent")
+        await cast("Any", writer).write(self._value, drain=False)  # the engine's abstract class does not know `drain`
+        # Nothing else ran since the look at `is_closing`. A connection that is closing now was closed by this very
+        # write: the system refused the first byte, as a stale connection does. Whatever comes later counts as sent.
+        self.sent = not transport.is_closing()
+        await writer.drain()
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write the body; what older engines call."""
+        await self.write_with_length(writer, None)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text; the engine's interface wants it."""
+        return cast("bytes", self._value).decode(encoding, errors)
+
+    def expire(self) -> None:
+        """Drop the connection, so that whoever waits on it wakes with an error: the total deadline passed."""
+        self.late = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def has_more_answers(self) -> bool:
+        """Whether more answers than one came at once. To be asked before anyone else can use the connection."""
+        return self._protocol is not None and len(self._protocol) > 0
+
+    def was_reset(self, response: aiohttp.ClientResponse) -> bool:
+        """Whether a body that ends where its connection does ended in a reset, which the engine takes for its end."""
+        delimited = response.content_length is not None or "Transfer-Encoding" in response.headers
+        return not delimited and self._protocol is not None and isinstance(self._protocol.exception(), OSError)

@@ -1,0 +1,177 @@
+"""What a process has one of: sockets, open stores, and a gate and a pace for each provider, model and key."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from dfllm._core.errors import near
+from dfllm._core.types import Response
+from dfllm._run import loop
+from dfllm._run.desk import Order, Sink
+from dfllm._run.engine import Engine
+from dfllm._run.http import Http, route
+from dfllm._run.live import Live
+from dfllm._run.pace import Gate, Pace
+from dfllm._run.prices import pricer
+from dfllm._run.settings import Endpoint, Settings
+from dfllm._run.store import Store
+from dfllm._run.tally import Tally
+
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "dfllm"}
+
+
+class Lane(NamedTuple):
+    """What all runs to one provider, model and key share."""
+
+    gate: Gate
+    pace: Pace
+
+
+class Runtime:
+    """The things of this process; a forked child has its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stores: dict[tuple[Path, str], Store] = {}
+        self._http: Http | None = None
+        self._lanes: dict[tuple[object, ...], Lane] = {}
+
+    def store(self, settings: Settings) -> Store:
+        """Return the open store of these settings.
+
+        Raises:
+            StoreError: it cannot be opened.
+        """
+        place = (settings.store_path.absolute(), settings.durability)
+        with self._lock:
+            found = self._stores.get(place)
+            if found is None or found.failed is not None:
+                if found is not None:
+                    found.close()
+                found = self._stores[place] = Store(place[0], durability=settings.durability)
+            return found
+
+    def http(self) -> Http:
+        """Return the sockets of the private loop; to be called there."""
+        if self._http is None:
+            self._http = Http()
+        return self._http
+
+    def lane(self, *what: object) -> Lane:
+        """Return the gate and pace of one provider, model and key; to be called on the private loop."""
+        if what not in self._lanes:
+            self._lanes[what] = Lane(Gate(), Pace())
+        return self._lanes[what]
+
+    def close(self) -> None:
+        """Commit and close the stores."""
+        with self._lock:
+            for store in self._stores.values():
+                store.close()
+            self._stores.clear()
+
+
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """Return this process's Runtime."""
+    global _runtime  # the one thing a process has one of
+    if _runtime is None:
+        _runtime = Runtime()
+        atexit.register(_runtime.close)
+    return _runtime
+
+
+def _forget() -> None:
+    global _runtime  # sockets and threads of the parent are not the child's
+    if _runtime is not None:
+        atexit.unregister(_runtime.close)
+    _runtime = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def engine_for(
+    order: Order,
+    endpoint: Endpoint,
+    settings: Settings,
+    *,
+    sink: Sink,
+    tally: Tally,
+    changed: Callable[[], None],
+    price_as: str | None,
+) -> Engine:
+    """Return the engine that runs this order.
+
+    Args:
+        order: what is asked.
+        endpoint: where the provider is.
+        settings: how answers are got.
+        sink: where outcomes go.
+        tally: what is counted.
+        changed: called when the tally has changed.
+        price_as: the provider's name in the price data; None where there is no price.
+
+    Raises:
+        OptionError: the base URL may not be used. Nothing was sent.
+        StoreError: the store cannot be opened. Nothing was sent.
+    """
+    target = route(endpoint.base_url + order.dialect.path, _HEADERS, endpoint.secret)
+    process = runtime()
+
+    def live(**doors: object) -> Live:
+        post = partial(process.http().post, target, timeout_seconds=settings.timeout)
+        lane = process.lane(endpoint, order.terms.provider, order.terms.model)
+        return Live(
+            post=post,
+            read=order.dialect.read,
+            pace=lane.pace,
+            gate=lane.gate,
+            concurrency=settings.limits.concurrency,
+            resend_ambiguous=settings.resend_ambiguous,
+            patience=settings.patience,
+            **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
+        )
+
+    price: Callable[[Response], int | None] = (
+        pricer(price_as, order.terms.model) if price_as is not None else lambda response: None
+    )
+    return Engine(
+        order,
+        store=process.store(settings),
+        sink=sink,
+        tally=tally,
+        changed=changed,
+        live=live,
+        price=price,
+        run=f"r_{uuid.uuid4().hex[:12]}",
+    )
+
+
+def near_model(endpoint: Endpoint, order: Order) -> str:
+    """Return a hint that names the nearest model the provider lists, or nothing; never raises."""
+
+    async def listed() -> list[str]:
+        headers = dict(_HEADERS)
+        if endpoint.secret is not None:
+            headers["Authorization"] = f"Bearer {endpoint.secret.reveal()}"
+        async with runtime().http().client() as client:
+            answer = await client.get(endpoint.base_url + order.dialect.models_path, headers=headers, timeout=5.0)
+        return [str(model["id"]) for model in answer.json()["data"]]
+
+    try:
+        return near(order.terms.model, loop.submit(listed()).result(timeout=6.0))
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, TimeoutError):
+        return ""

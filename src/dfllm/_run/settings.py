@@ -1,0 +1,271 @@
+"""Settings: how answers are got, never what they are. Argument > `options` > `configure` > ``DFLLM_*`` > default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import platformdirs
+
+from dfllm._core.errors import KeyMissing, OptionError, listed, near
+from dfllm._run.secret import Secret
+from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How hard a provider may be asked.
+
+    Attributes:
+        concurrency: the most requests in flight at once.
+    """
+
+    concurrency: int = 100
+
+    def __post_init__(self) -> None:
+        given: object = self.concurrency
+        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+            raise OptionError(f"Limits(concurrency=) takes a whole number from 1 on; found {given!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How answers are got.
+
+    Attributes:
+        model: the model where a call names none.
+        store: the store's file, or the folder it is kept in.
+        limits: how hard a provider may be asked.
+        timeout: seconds an answer may take, from the first byte sent to the last one read.
+        progress: whether a progress bar is drawn; None draws it where somebody can see it.
+        patience: seconds to go on waiting for a provider that answers nothing but "later".
+        resend_ambiguous: how often a request is sent again that may have been billed without an answer.
+        durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
+    """
+
+    model: str | None = None
+    store: Path | None = None
+    limits: Limits = Limits()
+    timeout: float = 600.0
+    progress: bool | None = None
+    patience: float = 7200.0
+    resend_ambiguous: int = 1
+    durability: Literal["normal", "full"] = "normal"
+
+    @property
+    def store_path(self) -> Path:
+        """The store's file."""
+        if self.store is None:
+            return Path(platformdirs.user_data_dir("dfllm", appauthor=False)) / "answers.db"
+        place = self.store.expanduser()
+        return place / "answers.db" if place.is_dir() or not place.suffix else place
+
+
+_NAMES = [field.name for field in fields(Settings)]
+_configured: dict[str, Any] = {}
+_registered: dict[str, Provider] = {}
+_optioned: ContextVar[Mapping[str, Any]] = ContextVar("dfllm_options", default={})  # noqa: B039  # never changed in place
+
+
+def configure(**settings: Any) -> None:
+    """Set defaults for every later call of this process; None takes one back.
+
+    Args:
+        **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
+            ``resend_ambiguous``, ``durability``.
+
+    Raises:
+        OptionError: no setting of that name, or a value it cannot have. Nothing was set.
+
+    Example:
+        >>> import dfllm
+        >>> dfllm.configure(model="simulator/small", limits=dfllm.Limits(concurrency=20))
+        >>> dfllm.configure(model=None, limits=None)
+    """
+    checked = {name: _checked(name, value) for name, value in settings.items()}
+    for name, value in checked.items():
+        if value is None:
+            _configured.pop(name, None)
+        else:
+            _configured[name] = value
+
+
+@contextmanager
+def options(**settings: Any) -> Iterator[None]:
+    """Set defaults for the calls within a ``with`` block, in this thread or task only.
+
+    Args:
+        **settings: as `configure` takes them.
+
+    Raises:
+        OptionError: no setting of that name, or a value it cannot have.
+
+    Example:
+        >>> import dfllm
+        >>> with dfllm.options(model="simulator/echo"):
+        ...     pass
+    """
+    checked = {name: _checked(name, value) for name, value in settings.items() if value is not None}
+    token = _optioned.set({**_optioned.get(), **checked})
+    try:
+        yield
+    finally:
+        _optioned.reset(token)
+
+
+def current(**arguments: Any) -> Settings:
+    """Return the settings in force, with a call's own arguments (None where it has none) on top."""
+    environment = {
+        name: _from_text(name, text)
+        for name in ("model", "store", "timeout", "progress")
+        if (text := os.environ.get(f"DFLLM_{name.upper()}", ""))
+    }
+    if text := os.environ.get("DFLLM_CONCURRENCY", ""):
+        environment["limits"] = Limits(_number("DFLLM_CONCURRENCY", text, int))
+    given = {name: _checked(name, value) for name, value in arguments.items() if value is not None}
+    return replace(Settings(), **{**environment, **_configured, **_optioned.get(), **given})
+
+
+def _number(name: str, text: str, kind: type[Any]) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise OptionError(f"{name} takes a number; found {text!r}.") from None
+
+
+def _from_text(name: str, text: str) -> Any:
+    if name == "timeout":
+        return _checked(name, _number("DFLLM_TIMEOUT", text, float))
+    if name == "progress":
+        return text.lower() not in ("0", "false", "no", "off")
+    return _checked(name, text)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return the value as Settings holds it, or say why it cannot."""
+    if name not in _NAMES:
+        raise OptionError(f"No setting is called {name!r}.{near(name, _NAMES)} There are {listed(_NAMES)}.")
+    if value is None:
+        return None
+    if name == "store" and isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fits = {
+        "model": isinstance(value, str) and bool(value),
+        "limits": isinstance(value, Limits),
+        "timeout": number and 0 < value < float("inf"),
+        "progress": isinstance(value, bool),
+        "patience": number and value >= 0,
+        "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+        "durability": value in ("normal", "full"),
+    }
+    if not fits.get(name, False):
+        wants = {"limits": "dfllm.Limits(...)", "durability": "'normal' or 'full'", "timeout": "seconds above 0"}
+        raise OptionError(f"{name}={value!r} does not fit; it takes {wants.get(name, 'a ' + _kind_of(name))}.")
+    return value
+
+
+def _kind_of(name: str) -> str:
+    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool"}.get(name, "number")
+
+
+class Endpoint(NamedTuple):
+    """Where a provider is, and the key it wants.
+
+    Attributes:
+        base_url: without a trailing slash.
+        secret: the API key, or None.
+    """
+
+    base_url: str
+    secret: Secret | None
+
+
+def providers() -> Mapping[str, Provider]:
+    """Return the known providers by name, the user's own included."""
+    return {**PROVIDERS, **_registered}
+
+
+def register_provider(
+    name: str,
+    *,
+    base_url: str,
+    dialect: str = "openai",
+    api_key_env: str | None = None,
+    max_tokens_field: str = "max_tokens",
+) -> None:
+    """Make a provider known that speaks a known dialect, such as any server compatible with OpenAI.
+
+    Answers are kept under the name and the base URL: two servers never share any.
+
+    Args:
+        name: what stands before the slash in ``model=``.
+        base_url: where it is, up to and without ``/chat/completions``.
+        dialect: the wire format; ``"openai"`` is chat completions.
+        api_key_env: the environment variable that holds its API key; None where it wants none.
+        max_tokens_field: what it calls the limit of output tokens.
+
+    Raises:
+        OptionError: the name is taken by a built-in provider or cannot be one, or the dialect is unknown.
+
+    Example:
+        >>> import dfllm
+        >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
+    """
+    if name in PROVIDERS:
+        raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
+    if not name or not name.replace("-", "").replace("_", "").isalnum():
+        raise OptionError(f"A provider's name has letters, digits, - and _ only; found {name!r}.")
+    if dialect not in DIALECTS:
+        raise OptionError(f"No dialect is called {dialect!r}; there are {listed(sorted(DIALECTS))}.")
+    _registered[name] = Provider(
+        name,
+        dialect,
+        base_url.rstrip("/"),
+        key_names=(api_key_env,) if api_key_env else (),
+        needs_key=api_key_env is not None,
+        max_tokens_field=max_tokens_field,
+        built_in=False,
+    )
+
+
+def endpoint_of(provider: Provider, settings: Settings) -> Endpoint:
+    """Return where the provider is and the key it wants, read from the environment now.
+
+    Raises:
+        KeyMissing: it wants a key and no variable holds one.
+    """
+    found = next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), "")
+    if found and "://" not in found:
+        found = f"http://{found}"  # OLLAMA_HOST may be a bare host and port
+    base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
+    if provider.name == "simulator" and not found:
+        base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
+    key = next((key for name in provider.key_names if (key := os.environ.get(name, "").strip())), "")
+    if provider.needs_key and not key:
+        raise KeyMissing(
+            f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
+            f"Set it in the environment before calling. (model='simulator/small' needs none.)"
+        )
+    return Endpoint(base_url or provider.base_url, Secret(key) if key else None)
+
+
+_simulators: dict[tuple[int, Path], Any] = {}
+
+
+def _simulator_url(bill: Path) -> str:
+    """Return the base URL of this process's simulator, started now if it is not running; it ends with the process."""
+    place = (os.getpid(), bill)
+    if place not in _simulators:
+        from dfllm.simulator import Simulator  # only those who ask for it pay for its import
+
+        bill.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        simulator = Simulator(latency_seconds=0.05, latency_spread=0.5, bill_path=bill)
+        simulator.start()
+        _simulators[place] = simulator
+    return str(_simulators[place].base_url)

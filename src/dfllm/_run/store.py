@@ -1,0 +1,335 @@
+"""The store of paid answers: one SQLite file, used by several threads and processes at once."""
+
+from __future__ import annotations
+
+import atexit
+import sqlite3
+import struct
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dfllm._core.errors import StoreError, StoreWarning
+from dfllm._run import store_fork
+from dfllm._run.store_claims import Claims
+from dfllm._run.store_errors import explain, is_busy, locked
+from dfllm._run.store_files import beside, is_network, make_file, make_room
+from dfllm._run.store_lock import FileLock
+from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Stored, checksum, note_of, row_of
+from dfllm._run.store_schema import (
+    WINDOW,
+    Connect,
+    Durability,
+    connected,
+    make_writable,
+    prepare,
+    transaction,
+)
+from dfllm._run.store_spill import Spill, put_away, spill, spills_of
+from dfllm._run.store_stats import Source, Stats, Verification, stats_of, verification_of
+from dfllm._run.store_work import Claim, Desk, Journal, Release, Save, SetAside, Work, take_in
+from dfllm._run.store_writer import BUSY_SECONDS, Hands, Writer
+
+__all__ = ["Attempt", "Claimed", "Entry", "Source", "Stats", "Store", "Stored", "Verification"]
+
+# The keys come as one piece of bytes that the statement cuts: half the price of a temp table filled for each window.
+_KNOWN = """
+    SELECT e.id, e.body, e.seconds, e.created, e.cost, e.checksum, e.provider, e.model
+    FROM numbers n LEFT JOIN entries e
+        ON e.key = substr(?1, n.i * 20 + 1, 20) AND e.created >= ?3
+    WHERE n.i < ?2 ORDER BY n.i
+"""
+
+
+class Store:
+    """Paid answers on disk; opens the file, or makes it.
+
+    Args:
+        path: the file. Others lie beside it: WAL, shared memory, lock, spill files.
+        wait_seconds: how long to wait for another process before giving up.
+        lease_seconds: how long a process that cannot be looked at keeps its claims without a sign of life.
+        clock: unix seconds.
+        durability: "normal" survives the end of the process, "full" that of the power too.
+        connect: opens a SQLite database.
+
+    Attributes:
+        damaged: how many damaged entries were met and set aside.
+
+    Raises:
+        StoreError: the store cannot be opened; it says why and what to do.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wait_seconds: float = 30.0,
+        lease_seconds: float = 60.0,
+        clock: Callable[[], float] = time.time,
+        durability: Durability = "normal",
+        connect: Connect = sqlite3.connect,
+    ) -> None:
+        self.path = path.absolute()
+        self.damaged = 0
+        self._connect = connect
+        self._durability = durability
+        self._lock = FileLock(beside(self.path, ".lock"), self.path, wait_seconds)
+        self._claims = Claims(clock, lease_seconds)
+        self._desk = Desk(self._claims, clock, self._malformed)
+        self._reading = threading.Lock()
+        self._reader: sqlite3.Connection | None = None
+        self._closed = False
+        with self._explained():
+            self._open()
+        hands = Hands(self._writing, self._desk.do, self._rescue, self._recover, lambda: self._claims.holding)
+        self._writer = Writer(self.path, self._lock, hands, beat_seconds=lease_seconds / 4)
+        atexit.register(self.close)
+        store_fork.watch(self)
+
+    @property
+    def failed(self) -> StoreError | None:
+        """The first write that failed for a reason that will not pass; every later write fails with it too."""
+        return self._writer.failed
+
+    def known(self, keys: Sequence[bytes], *, since: float = 0.0) -> list[Stored | None]:
+        """Look answers up.
+
+        Args:
+            keys: any number, in any order, the same one as often as you like.
+            since: answers older than this, in unix seconds, do not count.
+
+        Returns:
+            One answer or None for each key, in the order of the keys. A damaged
+            entry gives None; it is set aside, and one warning is given.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        if not {len(key) for key in keys} <= {KEY_BYTES}:
+            raise ValueError(f"A key has {KEY_BYTES} bytes.")
+        answers: list[Stored | None] = []
+        bad: dict[bytes, int] = {}
+        for first in range(0, len(keys), WINDOW):
+            with self._explained(), self._reading:
+                answers += self._look_up(keys[first : first + WINDOW], since, bad)
+        if bad:
+            self._set_aside(bad)
+        return answers
+
+    def _look_up(self, keys: Sequence[bytes], since: float, bad: dict[bytes, int]) -> list[Stored | None]:
+        found = self._connected().execute(_KNOWN, (b"".join(keys), len(keys), since))
+        answers: list[Stored | None] = []
+        add, new = answers.append, tuple.__new__  # this loop is what a re-run costs
+        for key, (number, body, seconds, created, cost, total, provider, model) in zip(keys, found, strict=True):
+            if number is None:
+                add(None)
+                continue
+            try:
+                if checksum(key, provider, model, created, seconds, cost, body) == total:
+                    add(new(Stored, (body, seconds, created, cost)))
+                    continue
+            except (TypeError, struct.error):
+                pass
+            bad[key] = number
+            add(None)
+        return answers
+
+    def _set_aside(self, bad: dict[bytes, int]) -> None:
+        first = self.damaged == 0
+        self.damaged += len(bad)
+        if self.failed is None:
+            self._submit(SetAside([(number, key) for key, number in bad.items()])).result()
+        if first:
+            warnings.warn(
+                f"The store {self.path} has damaged entries; they are set aside and asked again. "
+                "`dfllm store verify` shows how many.",
+                StoreWarning,
+                stacklevel=3,
+            )
+
+    def claim(self, keys: Sequence[bytes], run: str, *, since: float = 0.0) -> Future[Claimed]:
+        """Ask which keys this run may send; equal keys count once.
+
+        Args:
+            keys: what the run wants to know.
+            run: the run's id.
+            since: answers older than this, in unix seconds, do not count.
+
+        Returns:
+            A future of what is the run's own, what is answered, and what others ask.
+        """
+        if not {len(key) for key in keys} <= {KEY_BYTES}:
+            raise ValueError(f"A key has {KEY_BYTES} bytes.")
+        return self._submit(Claim(tuple(keys), run, since))
+
+    def release(self, keys: Sequence[bytes], run: str) -> Future[None]:
+        """Give claims back, as those of rows that got no answer."""
+        return self._submit(Release(tuple(keys), run))
+
+    def save(self, entries: Sequence[Entry], run: str) -> Future[None]:
+        """Put answers in and the run's claims on them out; the future is set when they are on disk.
+
+        An answer that cannot be stored goes to a spill file, and the future says so.
+
+        Raises:
+            ValueError, TypeError: an entry could not be read back as it is.
+        """
+        return self._submit(Save([row_of(entry) for entry in entries], run))
+
+    def journal(self, attempts: Sequence[Attempt]) -> Future[None]:
+        """Note attempts that gave no answer but may have been billed."""
+        return self._submit(Journal([note_of(attempt) for attempt in attempts]))
+
+    def stats(self) -> Stats:
+        """Count what is in the store.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._explained(), self._apart() as connection:
+            return stats_of(connection, self.path)
+
+    def verify(self) -> Verification:
+        """Read the whole store and compare every checksum; nothing is changed."""
+        with self._explained(), self._apart() as connection:
+            return verification_of(connection)
+
+    def close(self) -> None:
+        """Write what is queued, give claims back and close the file. Closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        store_fork.forget(self)
+        self._writer.close()
+        self._close_reader()
+
+    def _submit(self, work: Work) -> Future[Any]:
+        return self._writer.submit(work)
+
+    def _open(self) -> None:
+        make_room(self.path)
+        network = is_network(self.path)
+        with self._lock.held():
+            make_file(self.path)
+            connection = self._connection(self._lock.wait_seconds)
+            try:
+                prepare(connection, self.path, journal="delete" if network else "wal")
+                with transaction(connection):
+                    done = self._recover(connection)
+                    self._claims.sweep(connection)
+            except BaseException:
+                connection.close()
+                raise
+            done()
+        self._reader = connection
+        if network:
+            warnings.warn(
+                f"The store {self.path} lies on a network file system: it is slower there and one process writes at "
+                "a time. A local disk is better; choose one with DFLLM_STORE or store=.",
+                StoreWarning,
+                stacklevel=4,
+            )
+
+    def _connection(self, wait_seconds: float) -> sqlite3.Connection:
+        return connected(self.path, self._connect, wait_seconds=wait_seconds)
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError(f"The store {self.path} is closed.")
+        if self._reader is None:
+            self._reader = self._connection(self._lock.wait_seconds)
+        return self._reader
+
+    def _writing(self) -> sqlite3.Connection:
+        connection = self._connection(BUSY_SECONDS)
+        make_writable(connection, self._durability)
+        return connection
+
+    @contextmanager
+    def _apart(self) -> Iterator[sqlite3.Connection]:
+        """Give a connection for a long look, so that look-ups need not wait for it."""
+        connection = self._connection(self._lock.wait_seconds)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, StoreError):
+                raise
+            if is_busy(error):
+                raise locked(self.path, self._lock.wait_seconds, None) from error
+            raise explain(error, self.path) from error
+
+    def _malformed(self) -> StoreError:
+        found = sqlite3.DatabaseError("an index leads to the wrong row")
+        found.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        return explain(found, self.path)
+
+    def _rescue(self, works: Sequence[Work]) -> str:
+        rows = [row for work in works if isinstance(work, Save) for row in work.rows]
+        notes = [note for work in works if isinstance(work, Journal) for note in work.notes]
+        if not rows and not notes:
+            return ""
+        what = f"{len(rows)} answers" if rows else f"{len(notes)} attempts"
+        try:
+            file = spill(self.path, rows, notes)
+        except OSError as error:
+            return f"{what} could be kept nowhere else ({error}); they are in the frame only."
+        return f"{what} are kept in {file}; the store takes them in when it is next opened."
+
+    def _recover(self, connection: sqlite3.Connection) -> Callable[[], None]:
+        spills = spills_of(self.path)
+        for each in spills:
+            take_in(connection, each.rows, each.notes)
+        return lambda: self._recovered(spills)
+
+    def _recovered(self, spills: Sequence[Spill]) -> None:
+        put_away(spills)
+        damaged = sum(each.damaged for each in spills)
+        if damaged:
+            warnings.warn(
+                f"{damaged} lines of the spill files of {self.path} are damaged; those files are kept beside it "
+                "as *.damaged, the other lines were taken in.",
+                StoreWarning,
+                stacklevel=5,
+            )
+
+    def pause(self) -> None:
+        """Keep other threads out of SQLite while this one forks."""
+        self._reading.acquire()
+        self._writer.working.acquire()
+
+    def resume(self) -> None:
+        """Go on in the parent after a fork."""
+        self._writer.working.release()
+        self._reading.release()
+
+    def restart(self) -> None:
+        """Go on in the child after a fork: with connections, a thread and claims of its own."""
+        store_fork.keep_for_ever((self._reader, self._writer.restart()))
+        self._reader = None
+        self._reading = threading.Lock()
+        self._lock.restart()
+        self._claims.restart()
+
+    def _close_reader(self) -> None:
+        with ExitStack() as stack:
+            # Whoever closes last checkpoints. SQLite makes sure that it is the last, so our lock is a courtesy.
+            with suppress(OSError):
+                stack.enter_context(self._lock.held(time.monotonic() + 1.0))
+            with self._reading:
+                if self._reader is not None:
+                    self._reader.close()
+                    self._reader = None
+        self._lock.close()

@@ -1,0 +1,197 @@
+"""Claims: who may send a request, so that it is sent once by all threads and processes together.
+
+A claim belongs to a run of an owner, and an owner is a process. An owner known dead on this host loses its claims at
+once; one we cannot see loses them when it has not been heard of for a lease.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from dfllm._run.store_rows import Claimed
+from dfllm._run.store_schema import WINDOW, text_of
+
+_PROC = Path("/proc")
+
+_ANSWERED = """
+    SELECT n.i FROM numbers n CROSS JOIN entries e ON e.key = substr(?1, n.i * 20 + 1, 20)
+    WHERE n.i < ?2 AND e.created >= ?3
+"""
+_CLAIMED = """
+    SELECT n.i, c.owner, c.owner = ?3 AND c.run = ?4
+    FROM numbers n CROSS JOIN claims c ON c.key = substr(?1, n.i * 20 + 1, 20)
+    WHERE n.i < ?2
+"""
+
+
+class Owner(NamedTuple):
+    """A process, told from any other that ever ran.
+
+    Attributes:
+        host: the host's name.
+        boot: the boot and, as containers number their processes alike, the space of process ids; empty if unknown.
+        pid: the process id.
+        start: when it started, as the kernel counts; empty if unknown.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    start: str
+
+
+def this_owner() -> Owner:
+    """Return the process that asks."""
+    boot = ""
+    with suppress(OSError):
+        booted = (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+        boot = f"{booted}/{(_PROC / 'self/ns/pid').stat().st_ino}"
+    pid = os.getpid()
+    return Owner(socket.gethostname(), boot, pid, _start_of(pid) or "")
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process started, None where it does not run any more."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name is in brackets and may hold anything, brackets too.
+    fields = stat.rpartition(b")")[2].split()
+    # A zombie will not send anything any more.
+    return None if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
+
+
+class Claims:
+    """The claims of one process in one store; every method is called inside a transaction but `restart`.
+
+    Args:
+        clock: unix seconds.
+        lease_seconds: how long an owner that cannot be looked at keeps its claims without a sign of life.
+    """
+
+    def __init__(self, clock: Callable[[], float], lease_seconds: float) -> None:
+        self._clock = clock
+        self.lease_seconds = lease_seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all claims, as in a forked child: they are its parent's."""
+        self._me = this_owner()
+        self._runs: set[str] = set()
+        self.holding = False
+
+    def take(self, connection: sqlite3.Connection, keys: Sequence[bytes], run: str, since: float) -> Claimed:
+        """Claim what is neither answered since then nor asked by another live run."""
+        keys = list(dict.fromkeys(keys))
+        me = self._show_up(connection)
+        claimed = Claimed([], [], [])
+        for first in range(0, len(keys), WINDOW):
+            self._take(connection, keys[first : first + WINDOW], (me, run), since, claimed)
+        if claimed.mine:
+            self._runs.add(run)
+            self.holding = True
+        return claimed
+
+    def _take(
+        self, connection: sqlite3.Connection, keys: list[bytes], us: tuple[int, str], since: float, claimed: Claimed
+    ) -> None:
+        window = (b"".join(keys), len(keys))
+        answered = {place for (place,) in connection.execute(_ANSWERED, (*window, since))}
+        ours, held = set(), set()
+        alive: dict[int, bool] = {us[0]: True}
+        for place, owner, is_ours in connection.execute(_CLAIMED, (*window, *us)):
+            if is_ours:
+                ours.add(place)
+                continue
+            if owner not in alive:
+                alive.update(self._living(connection))
+            if alive.setdefault(owner, False):
+                held.add(place)
+        now = self._clock()
+        fresh = []
+        for place, key in enumerate(keys):
+            if place in answered:
+                claimed.answered.append(key)
+            elif place in held:
+                claimed.held.append(key)
+            else:
+                claimed.mine.append(key)
+                if place not in ours:
+                    fresh.append((key, *us, now))
+        connection.executemany("INSERT OR REPLACE INTO claims(key, owner, run, at) VALUES (?, ?, ?, ?)", fresh)
+
+    def free(self, connection: sqlite3.Connection, pairs: Sequence[tuple[bytes, str]]) -> None:
+        """Give claims back, by key and run; those of others stay."""
+        if self._runs:
+            me = self._number(connection)
+            connection.executemany(
+                "DELETE FROM claims WHERE key = ? AND owner = ? AND run = ?", [(key, me, run) for key, run in pairs]
+            )
+
+    def beat(self, connection: sqlite3.Connection) -> None:
+        """Show that this process lives and clear away after those that do not; rest when nothing is claimed."""
+        me = self._show_up(connection)
+        self.sweep(connection)
+        if connection.execute("SELECT 1 FROM claims WHERE owner = ? LIMIT 1", (me,)).fetchone() is None:
+            self.holding = False
+
+    def sweep(self, connection: sqlite3.Connection) -> None:
+        """Remove the claims of owners that are gone."""
+        gone = [(owner,) for owner, lives in self._living(connection).items() if not lives]
+        connection.executemany("DELETE FROM claims WHERE owner = ?", gone)
+        connection.executemany("DELETE FROM owners WHERE id = ?", gone)
+
+    def leave(self, connection: sqlite3.Connection) -> None:
+        """Give back every claim made here, as the store is closed."""
+        me = self._number(connection)
+        connection.executemany("DELETE FROM claims WHERE owner = ? AND run = ?", [(me, run) for run in self._runs])
+        # Another open store of this process may still hold some.
+        connection.execute(
+            "DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM claims WHERE owner = ?1)", (me,)
+        )
+
+    def _show_up(self, connection: sqlite3.Connection) -> int:
+        """Enter this process among the owners, or say that it lives; returns its number.
+
+        The number is looked up each time: others sweep an owner that is quiet, and a failed transaction takes it back.
+        """
+        now = self._clock()
+        connection.execute(
+            "UPDATE owners SET seen = ? WHERE host = ? AND boot = ? AND pid = ? AND start = ?", (now, *self._me)
+        )
+        number = self._number(connection)
+        if number is None:
+            sql = "INSERT INTO owners(seen, host, boot, pid, start) VALUES (?, ?, ?, ?, ?)"
+            number = connection.execute(sql, (now, *self._me)).lastrowid
+        assert number is not None  # an INSERT that did not raise has a row
+        return number
+
+    def _number(self, connection: sqlite3.Connection) -> int | None:
+        found = connection.execute(
+            "SELECT id FROM owners WHERE host = ? AND boot = ? AND pid = ? AND start = ?", self._me
+        ).fetchone()
+        return None if found is None else found[0]
+
+    def _living(self, connection: sqlite3.Connection) -> dict[int, bool]:
+        """Return for each owner whether it keeps its claims."""
+        now = self._clock()
+        return {
+            number: self._lives(Owner(text_of(host), text_of(boot), pid, text_of(start)), now - seen)
+            for number, host, boot, pid, start, seen in connection.execute(
+                "SELECT id, host, boot, pid, start, seen FROM owners"
+            )
+        }
+
+    def _lives(self, owner: Owner, unheard_seconds: float) -> bool:
+        if owner == self._me:
+            return True
+        if owner.boot and owner[:2] == self._me[:2] and _start_of(owner.pid) != owner.start:
+            return False
+        return unheard_seconds <= self.lease_seconds

@@ -1,0 +1,132 @@
+"""What the store keeps, as values, and the checksum that tells a kept answer from a damaged one."""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import lru_cache
+from operator import index
+from typing import NamedTuple, TypeAlias
+from zlib import crc32
+
+#: The statements that cut a run of keys into keys know this number too.
+KEY_BYTES = 20
+
+
+class Entry(NamedTuple):
+    """One paid answer.
+
+    Attributes:
+        key: 20 bytes.
+        body: what the provider said, byte for byte.
+        provider: the provider's identity.
+        model: the model asked.
+        created: when it came, in unix seconds.
+        seconds: how long the provider took.
+        cost: in 1e-9 USD; None where it is unknown.
+    """
+
+    key: bytes
+    body: bytes
+    provider: str
+    model: str
+    created: float
+    seconds: float
+    cost: int | None
+
+
+class Stored(NamedTuple):
+    """A paid answer as it is read back; see `Entry`."""
+
+    body: bytes
+    seconds: float
+    created: float
+    cost: int | None
+
+
+class Attempt(NamedTuple):
+    """An attempt that gave no answer but was or may have been billed.
+
+    Attributes:
+        key: 20 bytes.
+        run: the run that made it.
+        at: when, in unix seconds.
+        billing: free, paid or maybe.
+        error: the type of failure and its reason.
+        status: the HTTP status, where there was one.
+        body: what came back, where anything did.
+    """
+
+    key: bytes
+    run: str
+    at: float
+    billing: str
+    error: str
+    status: int | None
+    body: bytes | None
+
+
+class Claimed(NamedTuple):
+    """What a run may send, each list in the order the keys were given.
+
+    Attributes:
+        mine: nobody else asks these until they are saved or released.
+        answered: the answer is in the store.
+        held: another live run is asking.
+    """
+
+    mine: list[bytes]
+    answered: list[bytes]
+    held: list[bytes]
+
+
+#: An entry as it is written: key, provider, model, created, seconds, cost, checksum, body.
+Row: TypeAlias = tuple[bytes, str, str, float, float, int | None, int, bytes]
+#: An attempt as it is written.
+Note: TypeAlias = tuple[bytes, str, float, str, str, int | None, bytes | None]
+
+_pack = struct.Struct("<20sddq").pack
+
+
+@lru_cache(1024)
+def _start(provider: bytes, model: bytes) -> int:
+    return crc32(provider + b"\0" + model)
+
+
+def checksum(
+    key: bytes, provider: bytes, model: bytes, created: float, seconds: float, cost: int | None, body: bytes
+) -> int:
+    """Return the CRC-32 over every field of an entry, texts as UTF-8.
+
+    Raises:
+        TypeError: a field has a type that no entry has, as after damage.
+        struct.error: likewise, or a number is out of range.
+    """
+    fixed = _pack(key, created, seconds, -1 if cost is None else cost)
+    return crc32(body, crc32(fixed, _start(provider, model)))
+
+
+def row_of(entry: Entry) -> Row:
+    """Return the row to write; raises ValueError or TypeError where the entry could not be read back as it is."""
+    key, body, provider, model, created, seconds, cost = entry
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"A key has {KEY_BYTES} bytes, this one {len(key)}.")
+    # SQLite keeps neither the sign of a zero nor a NaN.
+    created, seconds = float(created) + 0.0, float(seconds) + 0.0
+    if not (math.isfinite(created) and math.isfinite(seconds)):
+        raise ValueError(f"Times are finite numbers; found {created} and {seconds}.")
+    cost = None if cost is None else index(cost)
+    if cost is not None and not 0 <= cost < 1 << 63:
+        raise ValueError(f"A cost is between 0 and 2**63 - 1; found {cost}.")
+    total = checksum(key, provider.encode(), model.encode(), created, seconds, cost, body)
+    return key, provider, model, created, seconds, cost, total, body
+
+
+def note_of(attempt: Attempt) -> Note:
+    """Return the row to write; text that is not Unicode is escaped."""
+    key, run, at, billing, error, status, body = attempt
+    return key, run, float(at), billing, _unicode(error), status, body
+
+
+def _unicode(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

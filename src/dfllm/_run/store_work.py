@@ -1,0 +1,165 @@
+"""The kinds of write, and how a batch of them is done inside one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+from dfllm._core.errors import StoreError
+from dfllm._run.store_claims import Claims
+from dfllm._run.store_rows import Note, Row, checksum
+
+_INSERT = """
+    INSERT INTO entries(key, provider, model, created, seconds, cost, checksum, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT(key) DO UPDATE SET
+        provider = excluded.provider, model = excluded.model, created = excluded.created, seconds = excluded.seconds,
+        cost = excluded.cost, checksum = excluded.checksum, body = excluded.body
+"""
+_INSERT_NEWER = _INSERT + " WHERE excluded.created > entries.created"
+_ONE = "SELECT key, provider, model, created, seconds, cost, checksum, body FROM entries WHERE id = ?"
+_COPY = """
+    INSERT INTO quarantine(found, key, provider, model, created, seconds, cost, checksum, body)
+    SELECT ?, key, provider, model, created, seconds, cost, checksum, body FROM entries WHERE id = ?
+"""
+_INSERT_NOTE = "INSERT INTO attempts(key, run, at, billing, error, status, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+class Save(NamedTuple):
+    """Answers in, the run's claims on them out."""
+
+    rows: Sequence[Row]
+    run: str
+
+
+class Journal(NamedTuple):
+    """Attempts that gave no answer."""
+
+    notes: Sequence[Note]
+
+
+class Claim(NamedTuple):
+    """A run asks what it may send."""
+
+    keys: Sequence[bytes]
+    run: str
+    since: float
+
+
+class Release(NamedTuple):
+    """A run gives claims back."""
+
+    keys: Sequence[bytes]
+    run: str
+
+
+class SetAside(NamedTuple):
+    """Entries whose checksum did not hold: their row numbers and the keys they were found under."""
+
+    rows: Sequence[tuple[int, bytes]]
+
+
+class Beat(NamedTuple):
+    """A sign of life for the claims of this process."""
+
+
+class Leave(NamedTuple):
+    """The store is being closed."""
+
+
+Work: TypeAlias = Save | Journal | Claim | Release | SetAside | Beat | Leave
+
+
+def size_of(work: Work) -> int:
+    """Return about how many rows a piece of work touches."""
+    return 1 if isinstance(work, (Beat, Leave)) else len(work[0])
+
+
+class Desk:
+    """Does work in a transaction that somebody else begins and commits.
+
+    Args:
+        claims: the claims of this process.
+        clock: unix seconds.
+        damaged: makes the error to raise where the file's own structure is found damaged.
+    """
+
+    def __init__(self, claims: Claims, clock: Callable[[], float], damaged: Callable[[], StoreError]) -> None:
+        self._claims = claims
+        self._clock = clock
+        self._damaged = damaged
+        self._ways: dict[type, Callable[[sqlite3.Connection, list[Any]], Sequence[object]]] = {
+            Save: self._save,
+            Journal: self._journal,
+            Claim: self._claim,
+            Release: self._release,
+            SetAside: self._set_aside,
+            Beat: self._beat,
+            Leave: self._leave,
+        }
+
+    def do(self, connection: sqlite3.Connection, works: Sequence[Work]) -> list[object]:
+        """Do the works in their order; returns what each of them gives."""
+        given: list[object] = []
+        # Neighbours of one kind share their statements: answers come singly, and each statement has its price.
+        for kind, alike in groupby(works, type):
+            given += self._ways[kind](connection, list(alike))
+        return given
+
+    def _save(self, connection: sqlite3.Connection, works: list[Save]) -> Sequence[object]:
+        connection.executemany(_INSERT, [row for work in works for row in work.rows])
+        self._claims.free(connection, [(row[0], work.run) for work in works for row in work.rows])
+        return [None] * len(works)
+
+    def _journal(self, connection: sqlite3.Connection, works: list[Journal]) -> Sequence[object]:
+        connection.executemany(_INSERT_NOTE, [note for work in works for note in work.notes])
+        return [None] * len(works)
+
+    def _claim(self, connection: sqlite3.Connection, works: list[Claim]) -> Sequence[object]:
+        return [self._claims.take(connection, *work) for work in works]
+
+    def _release(self, connection: sqlite3.Connection, works: list[Release]) -> Sequence[object]:
+        self._claims.free(connection, [(key, work.run) for work in works for key in work.keys])
+        return [None] * len(works)
+
+    def _set_aside(self, connection: sqlite3.Connection, works: list[SetAside]) -> Sequence[object]:
+        for work in works:
+            for number, key in work.rows:
+                self._quarantine(connection, number, key)
+        return [None] * len(works)
+
+    def _quarantine(self, connection: sqlite3.Connection, number: int, key: bytes) -> None:
+        # By number, so that the key is the row's own and not the index's.
+        row = connection.execute(_ONE, (number,)).fetchone()
+        if row is None or is_whole(row, key):
+            return  # somebody else was faster
+        if row[0] != key:
+            # The index leads to another row. To remove it would harm an answer that may be good.
+            raise self._damaged()
+        connection.execute(_COPY, (self._clock(), number))
+        connection.execute("DELETE FROM entries WHERE id = ?", (number,))
+
+    def _beat(self, connection: sqlite3.Connection, works: list[Beat]) -> Sequence[object]:
+        self._claims.beat(connection)
+        return [None] * len(works)
+
+    def _leave(self, connection: sqlite3.Connection, works: list[Leave]) -> Sequence[object]:
+        self._claims.leave(connection)
+        return [None] * len(works)
+
+
+def is_whole(row: tuple[Any, ...], key: bytes) -> bool:
+    """Return whether a row as it was read, in the order it is written, is the answer to this key."""
+    _, provider, model, created, seconds, cost, total, body = row
+    try:
+        return checksum(key, provider, model, created, seconds, cost, body) == int(total)
+    except (TypeError, ValueError, struct.error):
+        return False
+
+
+def take_in(connection: sqlite3.Connection, rows: Sequence[Row], notes: Sequence[Note]) -> None:
+    """Write what was kept elsewhere; of two answers to one key the newer one stands."""
+    connection.executemany(_INSERT_NEWER, rows)
+    connection.executemany(_INSERT_NOTE, notes)

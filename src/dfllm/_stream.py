@@ -1,0 +1,154 @@
+"""Rows as they finish: one run behind an iterator. Closing the iterator stops the run as Ctrl-C does."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from typing import Any, NamedTuple
+
+from dfllm._core.types import Failure
+from dfllm._frame import DETAILS, details_of
+from dfllm._run import loop
+from dfllm._run.desk import Settled
+from dfllm._run.engine import Engine
+from dfllm._work import Ending, Work
+
+
+class Completion(NamedTuple):
+    """One row that has finished.
+
+    Attributes:
+        position: the row's place in the frame, from 0.
+        label: its label in the index.
+        value: the text or label; with a schema of fields a mapping from field to value; None where the row failed.
+        error: the error text; None where there is none.
+        details: what stands behind it (key, model, source, tokens_in, tokens_out, cost in USD, seconds, finish), if
+            ``details=True``.
+    """
+
+    position: int
+    label: Any
+    value: Any
+    error: str | None
+    details: dict[str, Any] | None
+
+
+class _Teller:
+    """A Sink that fills the columns and tells of each row."""
+
+    def __init__(self, work: Work, tell: Callable[[Completion], None]) -> None:
+        self._columns = work.columns
+        self._index = work.frame.index
+        self._fields = tuple(work.schema.fields) if work.schema is not None and not work.schema.single else None
+        self._details = work.options.get("details", False)
+        self._tell = tell
+
+    def fill(self, start: int, settled: Sequence[Settled | None]) -> None:
+        """Take a window's outcomes; None where one is still to come."""
+        self._columns.fill(start, settled)
+        for position, one in enumerate(settled, start):
+            if one is not None:
+                self._tell(self._completion(position, one))
+
+    def put(self, positions: Sequence[int], settled: Settled) -> None:
+        """Take one outcome that came later to its rows."""
+        self._columns.put(positions, settled)
+        for position in positions:
+            self._tell(self._completion(position, settled))
+
+    def _completion(self, position: int, one: Settled) -> Completion:
+        value: Any = None
+        if one.cells is not None:
+            value = one.cells[0] if self._fields is None else dict(zip(self._fields, one.cells, strict=True))
+        error = str(one.outcome) if isinstance(one.outcome, Failure) else None
+        details = dict(zip(DETAILS, details_of(one), strict=True)) if self._details else None
+        return Completion(position, self._index[position], value, error, details)
+
+
+def stream(work: Work, ended: Callable[[Ending], None]) -> Iterator[Completion]:
+    """Run the work and yield each row as it finishes.
+
+    Args:
+        work: the call.
+        ended: hears how it ended, before the iterator does.
+    """
+    told: queue.SimpleQueue[Completion | None] = queue.SimpleQueue()
+    engine, progress = work.ready(_Teller(work, told.put))
+    return _drained(work, engine, progress.close, told, ended)
+
+
+def _drained(
+    work: Work,
+    engine: Engine,
+    close: Callable[[], None],
+    told: queue.SimpleQueue[Completion | None],
+    ended: Callable[[Ending], None],
+) -> Iterator[Completion]:
+    started = time.monotonic()
+    running = loop.submit(engine.run())
+    running.add_done_callback(lambda _: told.put(None))
+    interrupted = True
+    try:
+        while (one := _next(told)) is not None:
+            yield one
+        interrupted = False
+    finally:
+        if interrupted:
+            _stop(engine, running)
+        close()
+        error = running.exception()
+        ending = work.ending(engine, time.monotonic() - started, interrupted=interrupted)
+        ended(ending)
+        if error is not None and not interrupted:
+            raise error
+    work.conclude(ending)
+
+
+def _next(told: queue.SimpleQueue[Completion | None]) -> Completion | None:
+    while True:
+        try:
+            return told.get(timeout=0.1)  # in slices, so that Ctrl-C is heard everywhere
+        except queue.Empty:
+            continue
+
+
+def _stop(engine: Engine, running: Future[None]) -> None:
+    engine.interrupt()
+    try:
+        while not wait([running], timeout=0.1).done:
+            pass
+    except KeyboardInterrupt:
+        engine.abandon()
+        wait([running])
+
+
+async def astream(work: Work, ended: Callable[[Ending], None]) -> AsyncIterator[Completion]:
+    """Run the work and yield each row as it finishes, on any event loop."""
+    here = asyncio.get_running_loop()
+    told: asyncio.Queue[Completion | None] = asyncio.Queue()
+
+    def tell(one: Completion | None) -> None:
+        here.call_soon_threadsafe(told.put_nowait, one)
+
+    engine, progress = await asyncio.to_thread(work.ready, _Teller(work, tell))
+    started = time.monotonic()
+    running = loop.submit(engine.run())
+    running.add_done_callback(lambda _: tell(None))
+    interrupted = True
+    try:
+        while (one := await told.get()) is not None:
+            yield one
+        interrupted = False
+    finally:
+        if interrupted:
+            await asyncio.shield(asyncio.to_thread(_stop, engine, running))
+        progress.close()
+        error = running.exception()
+        ending = work.ending(engine, time.monotonic() - started, interrupted=interrupted)
+        ended(ending)
+        if error is not None and not interrupted:
+            raise error
+    work.conclude(ending)

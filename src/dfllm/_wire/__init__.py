@@ -1,0 +1,1 @@
+"""Dialects: requests to JSON and back, one file each, no I/O."""

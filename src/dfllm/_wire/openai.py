@@ -1,0 +1,214 @@
+"""The OpenAI dialect: chat completions, spoken by OpenAI and everyone who is compatible with it.
+
+Source: the official SDK's ``types/chat`` and https://platform.openai.com/docs/api-reference/chat.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from dfllm._core.errors import OptionError
+from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._wire.status import cleaned, complaint_of, failure_of
+
+PATH = "/chat/completions"
+MODELS_PATH = "/models"
+
+#: What `extra` must not set: the library decides these, and answers would be lost or mixed up.
+RESERVED = frozenset({"model", "messages", "stream", "n", "response_format"})
+
+_text = msgspec.json.Encoder().encode
+
+
+def encode(request: Request) -> bytes:
+    """Return the body of one request."""
+    return encoder(request.terms)(request.messages)
+
+
+def encoder(terms: Terms) -> Callable[[Messages], bytes]:
+    """Return the function from messages to bodies under these terms; all but the messages is written once."""
+    head = b'{"model":' + _text(terms.model) + b',"messages":['
+    rest = msgspec.json.encode(_parameters(terms))[1:-1]
+    tail = b"]," + rest + b"}" if rest else b"]}"
+
+    def body(messages: Messages) -> bytes:
+        turns = [b'{"role":"%b","content":%b}' % (role.encode(), _text(content)) for role, content in messages]
+        return head + b",".join(turns) + tail
+
+    return body
+
+
+def _parameters(terms: Terms) -> dict[str, Any]:
+    extra = json.loads(terms.extra) if terms.extra else {}
+    if taken := RESERVED & set(extra):
+        raise OptionError(f"extra must not set {', '.join(sorted(taken))}; dfllm has options for what it can change.")
+    named = {
+        "temperature": terms.temperature,
+        "top_p": terms.top_p,
+        terms.max_tokens_field: terms.max_tokens,
+        "stop": terms.stop,
+        "seed": terms.seed,
+        "reasoning_effort": terms.reasoning,
+        "response_format": json.loads(terms.schema) if terms.schema else None,
+    }
+    return {name: value for name, value in named.items() if value is not None} | extra
+
+
+def response_format(schema: str, *, strict: bool) -> str:
+    """Return the part of the body that asks for this JSON schema."""
+    return f'{{"type":"json_schema","json_schema":{{"name":"answer","strict":{json.dumps(strict)},"schema":{schema}}}}}'
+
+
+class _Message(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    tool_calls: list[Any] | None = None
+    function_call: Any = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _CachedTokens(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _ReasoningTokens(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _CachedTokens | None = None
+    completion_tokens_details: _ReasoningTokens | None = None
+
+
+class _Body(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    model: str | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_NO_USAGE = _Usage()
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """Return what an HTTP answer means for its row; headers are looked up by lower-case name."""
+    if status == 200:
+        outcome = decode(body)
+        if (
+            isinstance(outcome, Failure)
+            and outcome.type == "BadResponse"
+            and "text/html" in headers.get("content-type", "")
+        ):
+            return Failure("BadResponse", "text/html, not JSON", "maybe")
+        return outcome
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        parsed = None
+    error = parsed.get("error", parsed.get("detail", parsed.get("message"))) if isinstance(parsed, dict) else None
+    return failure_of(status, headers, complaint_of(error))
+
+
+def decode(body: bytes) -> Outcome:
+    """Return what the body of a 200 says. The same bytes always give the same Outcome."""
+    try:
+        said = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = _slowly(body)
+        if isinstance(found, Failure):
+            return found
+        said = found
+    if not said.choices:
+        return _without_choices(said)
+    choice = said.choices[0]
+    message = choice.message
+    if message is None:
+        return _without_choices(said)
+    content = message.content
+    text = content if isinstance(content, str) else _joined(content)
+    response = _response(said, choice.finish_reason or "stop", text)
+    if response.finish == "stop" and text and not message.refusal and not text.isspace():
+        return response
+    return _judged(message, response)
+
+
+def _response(said: _Body, finish: str, text: str) -> Response:
+    usage = said.usage or _NO_USAGE
+    cached, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Response(
+        text,
+        finish,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        (cached.cached_tokens or 0) if cached else 0,
+        (reasoning.reasoning_tokens or 0) if reasoning else 0,
+        said.model,
+    )
+
+
+def _judged(message: _Message, response: Response) -> Outcome:
+    """Return the outcome of a choice that is no plain answer; each was paid for."""
+    finish, text = response.finish, response.text
+    if message.refusal:
+        return Failure("Refused", cleaned(message.refusal), "paid", response=response)
+    if finish == "content_filter":
+        return Failure("ContentFiltered", "answer withheld by the provider's filter", "paid", response=response)
+    if finish in ("length", "model_length"):
+        tokens = response.tokens_out
+        if not text.strip() and response.tokens_reasoning:
+            return Failure("Truncated", f"all {tokens} tokens were reasoning", "paid", response=response)
+        said = f"{tokens} output tokens" if tokens is not None else "output tokens used up"
+        return Failure("Truncated", said, "paid", response=response)
+    if finish in ("tool_calls", "function_call") or message.tool_calls or message.function_call:
+        return Failure("InvalidOutput", "function call", "paid", response=response)
+    if finish in ("error", "insufficient_system_resource"):
+        return Failure("ServerError", f"the provider ended the answer with {finish}", "maybe")
+    if not text.strip():
+        return Failure("EmptyResponse", "blank", "paid", response=response)
+    # Compatible servers have finish reasons of their own; text that ended for one of them is an answer.
+    return response
+
+
+def _without_choices(said: _Body) -> Failure:
+    complaint = complaint_of(said.error)
+    if complaint is not None:
+        inner = next((int(word) for word in complaint.words if word.isdigit() and 300 <= int(word) < 600), 0)
+        failure = failure_of(inner or 200, {}, complaint)
+        return Failure(failure.type, failure.reason, failure.billing, inner or None, failure.code)
+    return Failure("EmptyResponse", "no choices", "paid" if said.usage else "maybe")
+
+
+def _joined(content: list[dict[str, Any]] | None) -> str:
+    parts = [part.get("text") for part in content or () if part.get("type", "text") == "text"]
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def _slowly(body: bytes) -> _Body | Failure:
+    """Return the body read by the standard decoder, which takes lone surrogates, and leniently where a type is off."""
+    try:
+        parsed = json.loads(body)
+    except RecursionError:
+        return Failure("BadResponse", "nested too deep", "maybe")
+    except ValueError as error:
+        return Failure("BadResponse", f"not JSON at {getattr(error, 'pos', 0)}", "maybe")
+    if not isinstance(parsed, dict):
+        return Failure("BadResponse", f"a JSON {type(parsed).__name__}, not an object", "maybe")
+    try:
+        return msgspec.convert(parsed, _Body)
+    except msgspec.ValidationError:
+        parsed.pop("usage", None)  # an odd count must not cost the answer
+    try:
+        return msgspec.convert(parsed, _Body)
+    except msgspec.ValidationError as error:
+        return Failure("BadResponse", f"not a chat completion: {cleaned(error)}", "maybe")

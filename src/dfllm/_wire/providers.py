@@ -1,0 +1,145 @@
+"""Providers as rows of data: who speaks which dialect, where, and under which variable the user keeps the key.
+
+A provider that speaks a known dialect is a row here, or one more by `register_provider`; it needs no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dfllm._core.errors import ProviderUnknown, listed, near
+from dfllm._core.types import Messages, Outcome, Terms
+from dfllm._wire import openai
+
+
+class Dialect(NamedTuple):
+    """One wire format, as pure functions.
+
+    Attributes:
+        path: where questions are posted, below the base URL.
+        models_path: where the models are listed.
+        encoder: from terms to the function that writes bodies.
+        read: from status, headers and body to the row's Outcome.
+        decode: the same for a body of a 200, as the store keeps it.
+        response_format: from a JSON schema to the part of the body that asks for it.
+    """
+
+    path: str
+    models_path: str
+    encoder: Callable[[Terms], Callable[[Messages], bytes]]
+    read: Callable[[int, Mapping[str, str], bytes], Outcome]
+    decode: Callable[[bytes], Outcome]
+    response_format: Callable[..., str]
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "openai": Dialect(
+        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One provider.
+
+    Attributes:
+        name: what stands before the slash in ``model=``.
+        dialect: the wire format it speaks.
+        base_url: where it is, without a trailing slash.
+        key_names: environment variables that may hold the API key, the first that is set counts.
+        url_names: environment variables that may hold another base URL.
+        url_suffix: what those variables leave out of the base URL.
+        needs_key: whether it answers nobody without a key.
+        max_tokens_field: what it calls the limit of output tokens.
+        built_in: whether it is one of ours; a user's own is known by its base URL too.
+    """
+
+    name: str
+    dialect: str
+    base_url: str
+    key_names: tuple[str, ...] = ()
+    url_names: tuple[str, ...] = ()
+    url_suffix: str = ""
+    needs_key: bool = True
+    max_tokens_field: str = "max_tokens"
+    built_in: bool = True
+
+
+PROVIDERS: Mapping[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(
+            "openai",
+            "openai",
+            "https://api.openai.com/v1",
+            key_names=("OPENAI_API_KEY",),
+            url_names=("OPENAI_BASE_URL",),
+            # max_tokens is deprecated there, and refused by its reasoning models.
+            max_tokens_field="max_completion_tokens",
+        ),
+        Provider(
+            "ollama",
+            "openai",
+            "http://127.0.0.1:11434/v1",
+            key_names=("OLLAMA_API_KEY",),
+            url_names=("OLLAMA_HOST",),
+            url_suffix="/v1",
+            needs_key=False,
+        ),
+        Provider(
+            "vllm",
+            "openai",
+            "http://127.0.0.1:8000/v1",
+            key_names=("VLLM_API_KEY",),
+            url_names=("VLLM_BASE_URL",),
+            needs_key=False,
+        ),
+        # Its base URL is given when it is started; its name alone is its identity, though its port moves.
+        Provider("simulator", "openai", "", url_names=("DFLLM_SIMULATOR_URL",), needs_key=False),
+    )
+}
+
+
+def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]:
+    """Return the provider and its own name for the model: ``"openai/gpt-mini"`` or ``"openai:gpt-mini"``.
+
+    Split once, and only behind a known provider, since models' names hold both marks.
+
+    Raises:
+        ProviderUnknown: nothing, or nobody known, stands before the first mark.
+    """
+    places = [place for mark in "/:" if (place := model.find(mark)) > 0]
+    name = model[: min(places, default=0)]
+    known = sorted(providers)
+    if not name:
+        raise ProviderUnknown(
+            f"model={model!r} does not say whose it is; write 'provider/model', such as 'openai/{model or 'gpt'}'. "
+            f"Known providers: {listed(known)}."
+        )
+    if name not in providers:
+        raise ProviderUnknown(
+            f"model={model!r}: no provider is called {name!r}.{near(name, known)} Known providers: {listed(known)}; "
+            f"dfllm.register_provider adds any other that is compatible with OpenAI."
+        )
+    rest = model[len(name) + 1 :].strip()
+    if not rest:
+        raise ProviderUnknown(f"model={model!r} names a provider but no model.")
+    return providers[name], rest
+
+
+def normalised(base_url: str) -> str:
+    """Return the base URL in the one form that is compared and hashed: host in lower case, no trailing slash."""
+    scheme, mark, rest = base_url.strip().partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}".rstrip("/")
+
+
+def identity_of(provider: Provider, base_url: str) -> str:
+    """Return what stands for the provider in keys: its name, plus the base URL where the user set another."""
+    usual = provider.built_in and normalised(base_url) == normalised(provider.base_url)
+    if usual or provider.name == "simulator":
+        return provider.name
+    return f"{provider.name} {normalised(base_url)}"

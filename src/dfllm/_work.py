@@ -1,0 +1,321 @@
+"""One call on one frame: everything checked when it is made, sent when it is run, and brought to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
+
+import pandas as pd
+
+from dfllm._core.errors import STOPS, OptionError, RowsFailed, RowsFailedWarning, StoreError, TemplateError
+from dfllm._core.plan import Plan
+from dfllm._core.schema import Schema, schema_of
+from dfllm._core.template import Prompt, check_columns, recipe_of
+from dfllm._core.terms import terms_of
+from dfllm._core.types import Failure, Key, Messages, Missing
+from dfllm._frame import Columns, cells_of, check_names, names_of
+from dfllm._run import loop
+from dfllm._run.desk import Cache, Desk, Order, Sink
+from dfllm._run.engine import Engine
+from dfllm._run.files import Given, prompt_text
+from dfllm._run.progress import Progress
+from dfllm._run.runtime import engine_for, near_model, runtime
+from dfllm._run.settings import Limits, current, endpoint_of, providers
+from dfllm._run.tally import Tally
+from dfllm._wire.providers import DIALECTS, identity_of, normalised, split
+
+OnError: TypeAlias = Literal["keep", "raise", "stop"]
+logger = logging.getLogger("dfllm")
+
+_PREVIEWS = 3
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "missing": ("skip", "render", "raise"),
+    "cache": ("use", "retry", "only"),
+    "on_error": ("keep", "raise", "stop"),
+}
+
+
+class Options(TypedDict, total=False):
+    """The options of a call, as `DataFrameLLM.complete` documents them."""
+
+    model: str | None
+    into: str
+    system: str | None
+    schema: Any
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    reasoning: str | None
+    extra: Mapping[str, Any] | None
+    cache: Cache
+    missing: Missing
+    on_error: OnError
+    overwrite: bool | None
+    limits: Limits | None
+    timeout: float | None
+    tag: str | None
+    details: bool
+    progress: bool | None
+
+
+class Ending(NamedTuple):
+    """How a call ended.
+
+    Attributes:
+        frame: the frame with its new columns.
+        tally: what it came to.
+        model: provider and model.
+        error_column: the error column's name.
+        seconds: how long it took.
+        stopped: what ended it early; None where nothing did.
+        began: whether anything succeeded before that.
+        interrupted: whether the user ended it.
+        store: the store's path.
+        tag: the user's word for the call.
+    """
+
+    frame: pd.DataFrame
+    tally: Tally
+    model: str
+    error_column: str
+    seconds: float
+    stopped: Failure | None
+    began: bool
+    interrupted: bool
+    store: str
+    tag: str | None
+
+
+class Work:
+    """One call on one frame. Making it checks everything and sends nothing.
+
+    Args:
+        frame: the user's frame, which is never changed.
+        prompt: the template, a path to one, or a list of roles and templates.
+        options: as `DataFrameLLM.complete` takes them.
+
+    Raises:
+        DfllmError: something does not fit; see `DataFrameLLM.complete`.
+    """
+
+    def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options) -> None:
+        _check_choices(options)
+        self.frame = frame
+        self.options = options
+        self.on_error: OnError = options.get("on_error", "keep")
+        self.settings = current(
+            model=options.get("model"),
+            limits=options.get("limits"),
+            timeout=options.get("timeout"),
+            progress=options.get("progress"),
+        )
+        if self.settings.model is None:
+            raise OptionError(
+                "No model is named. Say model='provider/model', dfllm.configure(model=...) or DFLLM_MODEL."
+            )
+        missing = options.get("missing", "skip")
+        self._prompt = Prompt(recipe_of(prompt_text(prompt), options.get("system"), missing))
+        check_columns(self._prompt.columns, list(frame.columns))
+        self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
+        self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
+        check_names(frame, self.names, read=self._prompt.columns, overwrite=options.get("overwrite"))
+        self._find_provider()
+        self.tally = Tally(len(frame))
+        self.columns = Columns(self.names)
+
+    def _find_provider(self) -> None:
+        options = self.options
+        provider, model = split(str(self.settings.model), providers())
+        dialect = DIALECTS[provider.dialect]
+        terms = terms_of(
+            provider=provider.name,
+            dialect=provider.dialect,
+            model=model,
+            max_tokens_field=provider.max_tokens_field,
+            temperature=options.get("temperature"),
+            top_p=options.get("top_p"),
+            max_tokens=options.get("max_tokens"),
+            stop=options.get("stop"),
+            seed=options.get("seed"),
+            reasoning=options.get("reasoning"),
+            schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            extra=options.get("extra"),
+        )
+        dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
+        self._endpoint = endpoint_of(provider, self.settings)
+        self._key_names = provider.key_names
+        usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
+        self._price_as = provider.name if usual else None
+        self.model = f"{provider.name}/{model}"
+        self.order = Order(
+            self._prompt,
+            replace(terms, provider=identity_of(provider, self._endpoint.base_url)),
+            self.schema,
+            dialect,
+            len(self.frame),
+            cells_of(self.frame, self._prompt.columns),
+            options.get("cache", "use"),
+            stop_at_failure=self.on_error == "stop",
+        )
+
+    def plan(self) -> Plan:
+        """Return what a run would do. Nothing is sent, nothing is stored."""
+        desk = Desk(self.order, runtime().store(self.settings))
+        known: set[Key] = set()
+        missing: set[Key] = set()
+        skipped = failed = 0
+        previews: list[Messages] = []
+        problems: list[tuple[int, str]] = []
+        for start, stop in desk.windows():
+            if len(previews) < _PREVIEWS:
+                rendered = (one[1] for one in desk.rendered(start, stop) if not isinstance(one, Failure))
+                previews += islice(rendered, _PREVIEWS - len(previews))
+            window = desk.prepare(start, stop)
+            missing.update(one.key for one in window.missing)
+            for place, one in enumerate(window.settled):
+                if one is None:
+                    continue
+                if one.key is not None:
+                    known.add(one.key)
+                elif isinstance(one.outcome, Failure) and one.outcome.type == "Skipped":
+                    skipped += 1
+                else:
+                    failed += 1
+                    problems += [(start + place, str(one.outcome))] if len(problems) < _PREVIEWS else []
+        return Plan(
+            self.model,
+            rows=len(self.frame),
+            distinct=len(known) + len(missing),
+            known=len(known),
+            missing=len(missing),
+            skipped=skipped,
+            failed=failed,
+            previews=tuple(previews),
+            problems=tuple(problems),
+        )
+
+    def run(self, sink: Sink | None = None) -> Ending:
+        """Carry the call out, wait for its end and say how it ended; Ctrl-C is an ending too."""
+        engine, progress = self.ready(sink)
+        started = time.monotonic()
+        interrupted = False
+        try:
+            loop.complete(engine.run(), engine.interrupt, engine.abandon)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            progress.close()
+        return self.ending(engine, time.monotonic() - started, interrupted=interrupted)
+
+    async def arun(self, sink: Sink | None = None) -> tuple[Ending, asyncio.CancelledError | None]:
+        """Carry the call out from any event loop; being cancelled is an ending that is to be raised again."""
+        engine, progress = await asyncio.to_thread(self.ready, sink)
+        started = time.monotonic()
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            await loop.awaited(engine.run(), engine.interrupt, engine.abandon)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        finally:
+            progress.close()
+        return self.ending(engine, time.monotonic() - started, interrupted=cancelled is not None), cancelled
+
+    def ready(self, sink: Sink | None = None) -> tuple[Engine, Progress]:
+        """Return the engine and the progress bar of a run that has not begun."""
+        progress = Progress(self.tally, self.model, shown=self.settings.progress)
+        engine = engine_for(
+            self.order,
+            self._endpoint,
+            self.settings,
+            sink=sink or self.columns,
+            tally=self.tally,
+            changed=progress.update,
+            price_as=self._price_as,
+        )
+        if self.options.get("missing") == "raise":
+            self._refuse_missing()
+        return engine, progress
+
+    def _refuse_missing(self) -> None:
+        desk = Desk(self.order, runtime().store(self.settings))
+        for start, stop in desk.windows():
+            for place, one in enumerate(desk.rendered(start, stop), start):
+                if isinstance(one, Failure) and one.type == "Skipped":
+                    raise TemplateError(f"Row {place}: {one.reason}, and missing='raise'. Nothing was sent.")
+
+    def ending(self, engine: Engine, seconds: float, *, interrupted: bool) -> Ending:
+        """Return how the run that this engine made came to its end."""
+        live = engine.live
+        stopped = live.stopped if live is not None else None
+        ending = Ending(
+            frame=self.columns.frame(self.frame),
+            tally=self.tally,
+            model=self.model,
+            error_column=self.names.error,
+            seconds=seconds,
+            stopped=stopped,
+            began=live is not None and live.succeeded,
+            interrupted=interrupted,
+            store=str(self.settings.store_path),
+            tag=self.options.get("tag"),
+        )
+        tally = self.tally
+        facts = {"model": self.model, "rows": tally.rows, "ok": tally.ok, "failed": tally.failed, "known": tally.known}
+        logger.info("run.ended %s", ", ".join(f"{name} {fact}" for name, fact in facts.items()), extra=facts)
+        return ending
+
+    def conclude(self, ending: Ending) -> pd.DataFrame:
+        """Return the frame, or raise what the ending and `on_error` call for; failed rows give one warning.
+
+        Raises:
+            KeyboardInterrupt: the run was interrupted.
+            RunStopped: it was stopped before anything succeeded, or `on_error` asks for an exception.
+            StoreError: the store failed before anything succeeded.
+        """
+        tally, stopped = ending.tally, ending.stopped
+        saved = f"{tally.done - tally.errors['Cancelled']:,} of {tally.rows:,} rows are done and saved"
+        if ending.interrupted:
+            raise KeyboardInterrupt(f"{saved}; run again to go on. The partial frame is dfllm.last_run().frame")
+        if stopped is not None and not ending.began:
+            if stopped.type == "StoreError":
+                raise StoreError(stopped.reason)
+            kind = STOPS.get(stopped.type)
+            if kind is not None:
+                raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
+        if not tally.failed:
+            return ending.frame
+        worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
+        said = f"{tally.failed:,} of {tally.rows:,} rows have no answer ({worst}); see {ending.error_column!r}."
+        if stopped is not None:
+            said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
+        if self.on_error != "keep":
+            raise RowsFailed(said, frame=ending.frame, failure=stopped)
+        warnings.warn(said, RowsFailedWarning, stacklevel=4)
+        return ending.frame
+
+    def _explained(self, stopped: Failure) -> str:
+        known = self.tally.known
+        said = f"{self.model}: {stopped}. The run was stopped"
+        said += f"; {known:,} rows were known, see .frame." if known else " before any row was answered."
+        if stopped.type == "ModelNotFound":
+            said += near_model(self._endpoint, self.order)
+        elif stopped.type == "AuthFailed" and self._key_names:
+            said += f" Check {' or '.join(self._key_names)}."
+        elif stopped.type == "ConnectFailed":
+            said += f" Is {self._endpoint.base_url} right, and is it up?"
+        return said
+
+
+def _check_choices(options: Options) -> None:
+    for name, choices in _CHOICES.items():
+        value = options.get(name, choices[0])
+        if value not in choices:
+            raise OptionError(f"{name}={value!r} does not fit; it takes {', '.join(map(repr, choices))}.")

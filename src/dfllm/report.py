@@ -1,0 +1,197 @@
+"""The run report: what a call came to, as a line, as a mapping, and as HTML that needs no script and no style sheet.
+
+An untrusted notebook drops ``<style>``, ``<script>`` and ``<svg>``; inline styles, tables and ``<details>`` stay. All
+text is escaped: model output is data, wherever it is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from dfllm._work import Ending
+
+_SHOWN_FAILURES = 20
+
+_PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+    """\
+<div style="font-family:system-ui,sans-serif;font-size:13px;color:inherit;background:transparent;line-height:1.5">
+<div><b>dfllm run</b> · {{ model }} · {{ state }} · {{ seconds }}</div>
+<table style="border-collapse:collapse;margin:4px 0;color:inherit;background:transparent">
+<tr>
+{% for name, value, colour in counts %}
+<td style="padding:2px 14px 2px 0;text-align:left"><span style="color:{{ colour }};font-weight:600;font-size:15px">\
+{{ value }}</span><br>{{ name }}</td>
+{% endfor %}
+</tr>
+</table>
+{% if rows %}
+<div style="display:flex;width:320px;height:8px;background:rgba(128,128,128,.25)">
+{% for name, value, colour in bar %}
+<div title="{{ name }}" style="width:{{ value }}%;background:{{ colour }}"></div>
+{% endfor %}
+</div>
+{% endif %}
+<div style="opacity:.8">{{ sent }}{% if paid %} · {{ paid }}{% endif %}</div>
+{% if unsure %}
+<div style="color:#b26a00">{{ unsure }}</div>
+{% endif %}
+{% if errors %}
+<details><summary>{{ failed }} rows without an answer</summary>
+<table style="border-collapse:collapse;color:inherit;background:transparent">
+{% for count, text in errors %}
+<tr><td style="padding:1px 10px 1px 0;text-align:right;vertical-align:top">{{ count }}</td>\
+<td style="text-align:left;white-space:pre-wrap">{{ text }}</td></tr>
+{% endfor %}
+</table></details>
+{% endif %}
+<div style="opacity:.6;font-size:11px">store: {{ store }}</div>
+</div>"""
+)
+
+
+class Run:
+    """What one call came to.
+
+    Attributes:
+        frame: the frame as it was returned, or as far as it came.
+    """
+
+    def __init__(self, ending: Ending) -> None:
+        self._ending = ending
+        self.frame: pd.DataFrame = ending.frame
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """The rows without an answer.
+
+        Returns:
+            One row per failed row, in the frame's order and under its index: ``position`` in the frame (from 0),
+            ``type`` and ``error``. Skipped rows are no failures.
+
+        Example:
+            >>> import pandas as pd, dfllm
+            >>> df = pd.DataFrame({"city": ["Oslo"]}).llm.complete("{{ city }}", model="simulator/echo")
+            >>> len(dfllm.last_run().failures)
+            0
+        """
+        errors = self.frame[self._ending.error_column]
+        kinds = errors.str.split(":", n=1).str[0]
+        failed = (errors.notna() & (kinds != "Skipped")).to_numpy(dtype=bool)
+        positions = [place for place, one in enumerate(failed) if one]
+        return pd.DataFrame(
+            {"position": positions, "type": kinds[failed].to_numpy(), "error": errors[failed].to_numpy()},
+            index=self.frame.index[failed],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts as plain values, fit for JSON.
+
+        Returns:
+            Counts by name; ``seconds`` a float; ``cost_usd`` a float, or None where no price is known; ``errors`` and
+            ``retries`` mappings from type to count.
+        """
+        ending, tally = self._ending, self._ending.tally
+        return {
+            "model": ending.model,
+            "tag": ending.tag,
+            "state": self._state(),
+            "rows": tally.rows,
+            "ok": tally.ok,
+            "failed": tally.failed,
+            "skipped": tally.skipped,
+            "known": tally.known,
+            "shared": tally.shared,
+            "sent": tally.asked,
+            "requests": tally.requests,
+            "maybe_billed": tally.unsure,
+            "tokens_in": tally.tokens_in,
+            "tokens_out": tally.tokens_out,
+            "cost_usd": None if tally.unpriced else tally.cost / 1e9,
+            "seconds": round(ending.seconds, 3),
+            "errors": dict(tally.errors),
+            "retries": dict(tally.retries),
+            "stopped": None if ending.stopped is None else str(ending.stopped),
+            "store": ending.store,
+        }
+
+    def _state(self) -> str:
+        if self._ending.interrupted:
+            return "interrupted"
+        return "stopped" if self._ending.stopped is not None else "finished"
+
+    def __repr__(self) -> str:
+        facts = self.to_dict()
+        parts = [f"{facts['rows']:,} rows: {facts['ok']:,} ok, {facts['failed']:,} failed, {facts['known']:,} known"]
+        parts += [f"{facts['skipped']:,} skipped"] if facts["skipped"] else []
+        parts += [f"{facts['sent']:,} sent", f"{facts['tokens_in']:,} + {facts['tokens_out']:,} tokens", self._price()]
+        parts.append(f"{facts['seconds']:.1f} s")
+        return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
+
+    def _price(self) -> str:
+        tally = self._ending.tally
+        if tally.asked == 0:
+            return "$0"
+        priced = f"${tally.cost / 1e9:.4f}"
+        if tally.unpriced == tally.asked:
+            return "price unknown"
+        return priced if not tally.unpriced else f"{priced} and {tally.unpriced:,} answers of unknown price"
+
+    def _repr_html_(self) -> str:
+        ending, tally = self._ending, self._ending.tally
+        green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
+        fresh = max(0, tally.done - tally.known - tally.failed - tally.skipped)
+        bar = [("new", fresh, green), ("known", tally.known, blue), ("failed", tally.failed, red)]
+        retried = ", ".join(f"{count:,} after {kind}" for kind, count in tally.retries.most_common(4))
+        unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
+        return _PAGE.render(
+            model=ending.model,
+            state=self._state(),
+            seconds=f"{ending.seconds:.1f} s",
+            rows=tally.rows,
+            counts=[
+                ("rows", f"{tally.rows:,}", "inherit"),
+                ("ok", f"{tally.ok:,}", green),
+                ("failed", f"{tally.failed:,}", red if tally.failed else grey),
+                ("known", f"{tally.known:,}", blue),
+                ("skipped", f"{tally.skipped:,}", grey),
+                ("sent", f"{tally.asked:,}", "inherit"),
+            ],
+            bar=[(name, round(100 * count / max(1, tally.rows), 2), colour) for name, count, colour in bar if count],
+            sent=f"{tally.requests:,} requests" + (f", retried {retried}" if retried else ""),
+            paid=f"{tally.tokens_in:,} + {tally.tokens_out:,} tokens · {self._price()}"
+            if tally.asked
+            else "nothing paid",
+            unsure=unsure,
+            failed=f"{tally.failed:,}",
+            errors=[
+                (f"{tally.errors[kind]:,}", example) for kind, example in list(tally.examples.items())[:_SHOWN_FAILURES]
+            ],
+            store=ending.store,
+        )
+
+
+_last: Run | None = None
+
+
+def remember(ending: Ending) -> None:
+    """Make this the last run."""
+    global _last  # the accessor has no state, so the last run is the process's
+    _last = Run(ending)
+
+
+def last_run() -> Run | None:
+    """Return what the last call of this process came to, also one that was interrupted or stopped.
+
+    Returns:
+        A Run, shown as HTML in a notebook and as one line elsewhere; None before the first call.
+
+    Example:
+        >>> import pandas as pd, dfllm
+        >>> df = pd.DataFrame({"city": ["Oslo"]}).llm.complete("{{ city }}", model="simulator/echo")
+        >>> dfllm.last_run().to_dict()["ok"]
+        1
+    """
+    return _last

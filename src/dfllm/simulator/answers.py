@@ -1,0 +1,102 @@
+"""Answers out of thin air: the same question, the same answer, and it looks at the text it was asked about.
+
+`small` and `large` make something up: plain text in a sentence or two, or JSON where a schema is asked for; `large`
+says more. `echo` gives the last user message back. Nothing here knows anything, and nothing here is random.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from . import luck, schemas, words
+from .asks import Ask, first_tokens, tokens_of
+
+MODELS = ("small", "large", "echo")
+
+_TRANSLATE = re.compile(r"\btranslat", re.IGNORECASE)
+_SHORTEN = re.compile(r"\bsummar|\btl;?dr\b|\bshorten\b|\bheadline\b|\btitle\b", re.IGNORECASE)
+_YES_OR_NO = re.compile(r"\byes\W+(?:or\W+)?no\b|\btrue or false\b", re.IGNORECASE)
+_SCALE = re.compile(r"\b(\d+)\s*(?:-|\u2013|to)\s*(\d+)\b")
+_RATE = re.compile(r"\brate\b|\brating\b|\bscore\b|\bscale\b|\bstars\b", re.IGNORECASE)
+_ONE_WORD = re.compile(r"\b(?:one|single) word\b|\bone-word\b|\bkeyword\b", re.IGNORECASE)
+_MOODS = ("positive", "negative", "neutral", "mixed")
+
+_OF_NOTHING = ("There is not much to go on here.", "That is hard to say without more to read.")
+_OF_ONE = ("In short: {0}.", "Mostly a matter of {0}.", "It all depends on {0}.")
+_OF_MORE = (
+    "In short: {0} and {1}.",
+    "Mostly a matter of {0} and {1}.",
+    "It depends on {0}, and a little on {1}.",
+    "First of all {0}, then {1}.",
+)
+_FURTHER = (
+    "There is little detail about {0}, so take this with care.",
+    "Much turns on {0}, which can be read in more than one way.",
+    "Nothing here speaks against it, though {0} is mentioned only in passing.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model says, and why it stops there."""
+
+    text: str
+    finish: Literal["stop", "length"]
+    tokens: int
+
+
+def answers_to(ask: Ask, seed: int = 0) -> tuple[Answer, ...]:
+    """Return as many answers as were asked for; another seed, other answers."""
+    return tuple(_within(ask, _answer(ask, f"{seed}:{ask.hash}:{index}")) for index in range(ask.choices))
+
+
+def _answer(ask: Ask, key: str) -> str:
+    if ask.model == "echo":
+        return ask.text
+    if ask.schema is not None:
+        return json.dumps(schemas.fit(ask.schema, ask.text, key), ensure_ascii=False, separators=(",", ":"))
+    return _in_form(ask.text, key) or _sentences(ask.text, key, more=2 if ask.model == "large" else 0)
+
+
+def _within(ask: Ask, text: str) -> Answer:
+    """End the text at a stop sequence, then where the allowance ends."""
+    cuts = [text.index(stop) for stop in ask.stops if stop in text]
+    text = text[: min(cuts)] if cuts else text
+    if ask.allowance is not None and tokens_of(text) > ask.allowance:
+        text = first_tokens(text, ask.allowance)
+        return Answer(text, "length", tokens_of(text))
+    return Answer(text, "stop", tokens_of(text))
+
+
+def _in_form(text: str, key: str) -> str | None:
+    """Answer in the form the prompt asks for, if it is one of the few forms known here."""
+    subject = words.subject_of(text)
+    task = text.replace(subject, " ") if subject != text.strip() else text
+    if _TRANSLATE.search(task):
+        return subject
+    if _SHORTEN.search(task):
+        return words.sentence_of(subject)
+    scale = _SCALE.search(task)
+    if scale and _RATE.search(task):
+        low, high = sorted((int(scale[1]), int(scale[2])))
+        return str(low + round((high - low) * (words.mood_of(subject).warmth + 1) / 2))
+    labels = words.mentioned(_MOODS, task)
+    if len(labels) > 1:
+        return words.label_for(labels, text, key)
+    if _YES_OR_NO.search(task):
+        return words.label_for(("Yes", "No"), "", key)
+    if _ONE_WORD.search(task):
+        return next(iter(words.topics_of(subject, 1)), "Unclear")
+    return None
+
+
+def _sentences(text: str, key: str, *, more: int) -> str:
+    topics = words.topics_of(words.subject_of(text)) or words.topics_of(text)
+    lines = _OF_MORE if len(topics) > 1 else _OF_ONE if topics else _OF_NOTHING
+    said = [luck.pick(lines, key, "sentence").format(*topics)]
+    start = luck.below(len(_FURTHER), key, "further")
+    for turn in range(more):
+        topic = topics[-1 - turn % len(topics)] if topics else "the rest"
+        said.append(_FURTHER[(start + turn) % len(_FURTHER)].format(topic))
+    return " ".join(said)

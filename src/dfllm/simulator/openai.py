@@ -1,0 +1,125 @@
+"""OpenAI's chat completions and models, the way out: answers and errors in the vendor's shapes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .answers import MODELS, Answer
+from .asks import Ask
+from .replies import Delivery, Reply, packed
+
+HEADERS = {"openai-organization": "org-simulator", "openai-version": "2020-10-01"}
+
+_BORN = 1_735_689_600  # the models' birthday, 2025-01-01
+
+
+class Rejected(Exception):
+    """A request the provider would not take; the reply says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
+def error(
+    status: int,
+    message: str,
+    kind: str = "invalid_request_error",
+    *,
+    code: str | int | None = None,
+    param: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return an error in OpenAI's one shape for all of them."""
+    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    return Reply(status, packed(body), headers or {})
+
+
+def bad_key(presented: str) -> Reply:
+    """Refuse a key as the vendor does: with the first and the last letters of it in the message."""
+    shown = f"{presented[:7]}{'*' * max(4, len(presented) - 11)}{presented[-4:]}" if len(presented) > 11 else "****"
+    message = f"Incorrect API key provided: {shown}." if presented else "You didn't provide an API key."
+    return error(
+        401,
+        f"{message} You can find your API key at https://platform.openai.com/account/api-keys.",
+        code="invalid_api_key",
+    )
+
+
+def no_model(model: str) -> Reply:
+    """Refuse a model that is not here."""
+    message = f"The model `{model}` does not exist or you do not have access to it."
+    return error(404, message, code="model_not_found")
+
+
+def model(name: str) -> Reply:
+    """Describe one model, if it is here."""
+    return Reply(200, packed(_model(name))) if name in MODELS else no_model(name)
+
+
+def models() -> Reply:
+    """List the models."""
+    return Reply(200, packed({"object": "list", "data": [_model(name) for name in MODELS]}))
+
+
+def completion(ask: Ask, answers: Sequence[Answer], attempt: int) -> dict[str, Any]:
+    """Return the body of a good answer."""
+    used = sum(answer.tokens for answer in answers)
+    return {
+        "id": f"chatcmpl-{ask.hash[:24]}{attempt:04x}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": ask.model,
+        "choices": [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []},
+                "logprobs": None,
+                "finish_reason": answer.finish,
+            }
+            for index, answer in enumerate(answers)
+        ],
+        "usage": usage(ask.prompt_tokens, used),
+        "service_tier": "default",
+        "system_fingerprint": "fp_simulator",
+    }
+
+
+def good(
+    body: Mapping[str, Any],
+    *,
+    sent: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    delivery: Delivery = "whole",
+) -> Reply:
+    """Return a reply that is paid for: the body's usage is charged, whatever bytes are sent in its place."""
+    used = body["usage"]
+    return Reply(
+        200,
+        packed(body) if sent is None else sent,
+        headers or {},
+        delivery=delivery,
+        billed=True,
+        prompt_tokens=used["prompt_tokens"],
+        completion_tokens=used["completion_tokens"],
+    )
+
+
+def usage(prompt_tokens: int, completion_tokens: int, reasoning_tokens: int = 0) -> dict[str, Any]:
+    """Return the account of tokens."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _BORN, "owned_by": "simulator"}

@@ -1,0 +1,102 @@
+"""Keys: equal questions have one, different ones never share."""
+
+from __future__ import annotations
+
+import string
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfllm._core.keys import canonical, key_of, keyer, text_of
+from dfllm._core.types import Message, Request, Terms
+
+TERMS = Terms("openai", "openai", "gpt-mini")
+ASK = (Message("user", "Where is Oslo?"),)
+OTHER = {
+    "provider": "openai https://elsewhere.example/v1",
+    "dialect": "openai-responses",
+    "model": "gpt-maxi",
+    "temperature": 0.0,
+    "top_p": 0.5,
+    "max_tokens": 10,
+    "max_tokens_field": "max_completion_tokens",
+    "stop": ("\n",),
+    "seed": 1,
+    "reasoning": "low",
+    "schema": '{"type":"object"}',
+    "extra": '{"top_k":1}',
+}
+texts = st.text(st.characters(codec="utf-8"))
+
+
+@pytest.mark.parametrize("field", fields(Terms), ids=lambda field: field.name)
+def test_key_hears_every_field(field):
+    """Changing any field changes the key; a new field fails here until it has an entry in OTHER."""
+    changed = replace(TERMS, **{field.name: OTHER[field.name]})
+
+    assert keyer(TERMS)(ASK) != keyer(changed)(ASK)
+
+
+def test_keys_of_all_fields_differ_from_each_other():
+    """No two fields are confused with one another."""
+    changed = [replace(TERMS, **{name: value}) for name, value in OTHER.items()]
+
+    keys = {keyer(terms)(ASK) for terms in [TERMS, *changed]}
+
+    assert len(OTHER) + 1 == len(keys)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (Message("system", "Where is Oslo?"),),
+        (Message("user", "Where is Oslo? "),),
+        (Message("user", "Where is Oslo?"), Message("user", "")),
+        (Message("user", ""), Message("user", "Where is Oslo?")),
+        (Message("user", 'Where is Oslo?"],["user","'),),
+        (),
+    ],
+)
+def test_key_hears_the_messages(messages):
+    """Role, text, order and number of messages all count."""
+    assert keyer(TERMS)(ASK) != keyer(TERMS)(messages)
+
+
+def test_key_is_the_same_for_ever():
+    """Released keys never change: this one stands in people's stores."""
+    request = Request(replace(TERMS, temperature=0.5, stop=("\n", "é")), (Message("user", 'Tab\t"é\U0001f600</b>'),))
+
+    assert "k19be14f020caf004ad7337920a8e0938daa9bc32b" == text_of(key_of(request))
+
+
+def test_key_is_read_as_42_characters():
+    """People see k1 and 40 hex digits."""
+    text = text_of(key_of(Request(TERMS, ASK)))
+
+    assert 42 == len(text)
+    assert text.startswith("k1")
+    assert set(text[2:]) <= set(string.hexdigits.lower())
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), texts), max_size=4), st.data())
+def test_key_is_one_to_one(messages, data):
+    """Other messages have another key; the same messages have the same."""
+    others = data.draw(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), texts), max_size=4))
+    key = keyer(TERMS)
+
+    same = key(tuple(Message(*one) for one in messages)) == key(tuple(Message(*one) for one in others))
+
+    assert (messages == others) == same
+
+
+def test_lone_surrogates_have_no_key():
+    """Text that is no UTF-8 cannot be hashed, and the caller hears of it."""
+    with pytest.raises(UnicodeEncodeError):
+        keyer(TERMS)((Message("user", "\ud83d"),))
+
+
+def test_canonical_json_is_sorted_and_tight():
+    """Equal values give equal text, whatever their order."""
+    assert '{"a":[1,"é"],"b":null}' == canonical({"b": None, "a": [1, "é"]})

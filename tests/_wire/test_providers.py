@@ -1,0 +1,76 @@
+"""Providers: rows of data, split from the model's name, known by their identity."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dfllm._core.errors import ProviderUnknown
+from dfllm._wire.providers import DIALECTS, PROVIDERS, identity_of, split
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("openai/gpt-mini", ("openai", "gpt-mini")),
+        ("openai:gpt-mini", ("openai", "gpt-mini")),
+        ("openai/ft:gpt-mini:org/x", ("openai", "ft:gpt-mini:org/x")),
+        ("ollama/llama3.2:3b", ("ollama", "llama3.2:3b")),
+        ("vllm/meta-llama/Llama-3", ("vllm", "meta-llama/Llama-3")),
+        ("vllm:meta-llama/Llama-3", ("vllm", "meta-llama/Llama-3")),
+    ],
+)
+def test_model_is_split_once(model, expected):
+    """At the first mark, and models may hold both."""
+    provider, name = split(model, PROVIDERS)
+
+    assert expected == (provider.name, name)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("gpt-mini", "openai/gpt-mini"),
+        ("opnai/gpt-mini", "Did you mean 'openai'"),
+        ("openai/", "no model"),
+        ("", "provider/model"),
+        ("/x", "provider/model"),
+        ("meta-llama/Llama-3", "register_provider"),
+    ],
+)
+def test_unknown_providers_are_refused_with_a_way_out(model, says):
+    """The message says what to write instead."""
+    with pytest.raises(ProviderUnknown, match=says):
+        split(model, PROVIDERS)
+
+
+def test_identity_is_the_name_at_home():
+    """The usual base URL in any spelling is the provider itself."""
+    assert "openai" == identity_of(PROVIDERS["openai"], "HTTPS://API.openai.com/v1/")
+
+
+def test_identity_holds_another_base_url():
+    """Two servers never share answers, though the model has the same name."""
+    found = {identity_of(PROVIDERS["vllm"], f"http://127.0.0.1:{port}/v1") for port in (8000, 8001, 8002)}
+
+    assert {"vllm", "vllm http://127.0.0.1:8001/v1", "vllm http://127.0.0.1:8002/v1"} == found
+
+
+def test_identity_of_the_simulator_is_constant():
+    """Its port moves, its answers do not."""
+    assert "simulator" == identity_of(PROVIDERS["simulator"], "http://127.0.0.1:5555/v1")
+
+
+def test_identity_of_a_users_own_provider_holds_its_url():
+    """A name of the user's may be given to another server tomorrow."""
+    own = replace(PROVIDERS["vllm"], name="lab", base_url="http://127.0.0.1:9/v1", built_in=False)
+
+    assert "lab http://127.0.0.1:9/v1" == identity_of(own, own.base_url)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
+def test_every_provider_speaks_a_known_dialect(provider):
+    """A row of data is enough, if its dialect is there."""
+    assert provider.dialect in DIALECTS
+    assert not provider.base_url.endswith("/")

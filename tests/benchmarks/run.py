@@ -1,0 +1,172 @@
+"""Benchmarks: our figure beside a baseline measured in the same run. See README.md."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@contextlib.contextmanager
+def serving(delay_seconds: float = 0.0) -> Iterator[str]:
+    """Run the server in its own process; yield its base URL."""
+    command = [sys.executable, str(HERE / "server.py"), str(delay_seconds)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
+        process.stdin.close()
+
+
+def client(name: str, url: str, rows: int, in_flight: int) -> dict[str, float]:
+    """Run one client in its own process; return its figures."""
+    command = [sys.executable, str(HERE / "clients.py"), name, url, str(rows), str(in_flight)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(name: str, rows: list[tuple[str, str, str]]) -> None:
+    """Print a small table."""
+    print(f"\n## {name}\n\n| what | figure | beside |\n|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    sys.stdout.flush()
+
+
+def bench_rows(*, short: bool) -> list[str]:
+    """Render, encode and key of a row."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from dfllm._core.keys import keyer
+    from dfllm._core.template import Prompt, recipe_of
+    from dfllm._core.types import Terms
+    from dfllm._wire.openai import encoder
+
+    count = 20_000 if short else 200_000
+    text = "Classify {{ number }} of {{ product }} in one word: {{ review }}"
+    rows = [(number, "Trail Stove", "it works well and looks good. " * 11) for number in range(count)]
+    prompt = Prompt(recipe_of(text, None, "skip"))
+    place = [("number", "product", "review").index(column) for column in prompt.columns]
+    values = [tuple(row[index] for index in place) for row in rows]
+    terms = Terms("openai", "openai", "m", temperature=0.0)
+    render, key_of, encode = prompt.renderer(), keyer(terms), encoder(terms)
+    ours, naive = [], []
+    template = ImmutableSandboxedEnvironment().from_string(text)
+    for _ in range(3):
+        started = time.process_time()
+        for row in values:
+            messages = render(row)
+            key_of(messages)
+            encode(messages)
+        ours.append(1e6 * (time.process_time() - started) / count)
+        started = time.process_time()
+        for number, product, review in rows[: count // 10]:
+            said = template.render(number=number, product=product, review=review)
+            json.dumps({"model": "m", "messages": [{"role": "user", "content": said}]})
+        naive.append(1e6 * (time.process_time() - started) / (count // 10))
+    ours_us, naive_us = statistics.median(ours), statistics.median(naive)
+    report("render + encode + key", [("ours", f"{ours_us:.2f} us a row", f"render + json.dumps alone {naive_us:.2f} us")])
+    return [f"rows: {ours_us:.2f} us a row"] if ours_us > 5 * (2 if short else 1) else []
+
+
+def bench_known(*, short: bool) -> list[str]:
+    """Every answer in the store."""
+    count = 50_000 if short else 1_000_000
+    done = subprocess.run([sys.executable, str(HERE / "known.py"), str(count)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"known failed:\n{done.stderr}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    report(
+        f"fully known re-run, {count:,} rows",
+        [
+            ("time", f"{found['us_per_row']:.2f} us a row", f"iterrows + render alone {found['naive_render_us']:.1f} us"),
+            ("CPU", f"{found['cpu_us_per_row']:.2f} us a row", ""),
+            ("memory over frame and answers", f"{found['over_mb']:.0f} MB", f"answers {found['answers_mb']:.0f} MB"),
+        ],
+    )
+    passed = [f"known: {found['us_per_row']:.2f} us a row"] if found["us_per_row"] > 10 * (2 if short else 1) else []
+    return passed + ([f"known: {found['over_mb']:.0f} MB over frame and answers"] if found["over_mb"] > 300 else [])
+
+
+def bench_live(*, short: bool) -> list[str]:
+    """CPU of a live row beside bare clients."""
+    rounds, counts = (1, {"aiohttp": 4_000, "ours": 4_000}) if short else (3, {"aiohttp": 20_000, "ours": 20_000})
+    if not short:
+        counts |= {"openai": 1_000, "httpx": 400}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in counts}
+    with serving() as url:
+        for _ in range(rounds):
+            for name, count in counts.items():
+                found[name].append(client(name, url, count, 200))
+    base = statistics.median(1e6 * one["cpu"] / one["rows"] for one in found["aiohttp"])
+    rows, ratio = [], 0.0
+    for name, runs in found.items():
+        cpu = statistics.median(1e6 * one["cpu"] / one["rows"] for one in runs)
+        rate = statistics.median(one["rows"] / one["wall"] for one in runs)
+        rows.append((name, f"{cpu:.0f} us CPU a row, {rate:,.0f} rows/s", f"{cpu / base:.2f} x bare aiohttp"))
+        ratio = cpu / base if name == "ours" else ratio
+    report("live, 0 ms, 200 in flight, one core", rows)
+    return [f"live: {ratio:.2f} x bare aiohttp"] if ratio > (2.5 if short else 1.7) else []
+
+
+def bench_flight(*, short: bool) -> list[str]:
+    """Many in flight."""
+    seconds = 4 if short else 10
+    in_flight = 500 if short else 1_000
+    with serving(0.5) as url:
+        some = client("ours", url, in_flight * 2 * seconds, in_flight)
+        ideal = in_flight / 0.5
+        share = some["rows"] / some["wall"] / ideal
+        rows = [(f"{in_flight:,} in flight", f"{some['rows'] / some['wall']:,.0f} rows/s", f"{share:.1%} of {ideal:,.0f}")]
+        passed = [f"flight: {share:.1%} of the ideal rate"] if share < (0.8 if short else 0.95) else []
+        if not short:
+            many = client("ours", url, 50_000, 5_000)
+            times = (many["cpu"] / many["rows"]) / (some["cpu"] / some["rows"])
+            cpu = 1e6 * many["cpu"] / many["rows"]
+            rows.append(("5,000 in flight", f"{cpu:.0f} us CPU a row", f"{times:.2f} x that at 1,000"))
+            passed += [f"flight: {times:.2f} x CPU at 5,000"] if times > 1.5 else []
+    report("500 ms answers", rows)
+    return passed
+
+
+def bench_start(*, short: bool) -> list[str]:
+    """Seconds that `import dfllm` adds to `import pandas`."""
+    code = (
+        "import time; a = time.perf_counter(); import pandas; b = time.perf_counter(); "
+        "import dfllm; print(b - a, time.perf_counter() - b)"
+    )
+    runs = [
+        [float(part) for part in subprocess.check_output([sys.executable, "-c", code], text=True).split()]
+        for _ in range(3 if short else 9)
+    ]
+    pandas, ours = (statistics.median(run[place] for run in runs) for place in (0, 1))
+    report("import", [("import dfllm adds", f"{ours:.2f} s", f"import pandas {pandas:.2f} s")])
+    return [f"start: {ours:.2f} s"] if ours > 0.3 * (3 if short else 1) else []
+
+
+BENCHES = {"rows": bench_rows, "known": bench_known, "live": bench_live, "flight": bench_flight, "start": bench_start}
+
+
+def main() -> None:
+    """Run what is named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="which to run; all by default")
+    parser.add_argument("--short", action="store_true", help="small sizes and wide bounds, for CI")
+    asked = parser.parse_args()
+    passed = [line for name in asked.names or BENCHES for line in BENCHES[name](short=asked.short)]
+    if passed:
+        sys.exit("Budgets passed: " + "; ".join(passed))
+
+
+if __name__ == "__main__":
+    main()

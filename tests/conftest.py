@@ -1,0 +1,61 @@
+"""What every test gets: a store, settings and an environment of its own, and simulators that end with it."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from dfllm._run import settings
+from dfllm.simulator import Simulator
+
+# In CI the same examples each time; at home new ones, and what failed can be pasted back in.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.register_profile("home", deadline=None, print_blob=True)
+PROFILE = "ci" if os.environ.get("CI") else "home"
+hypothesis.settings.load_profile(PROFILE)
+
+_OF_PROVIDERS = {
+    name for provider in settings.PROVIDERS.values() for name in (*provider.key_names, *provider.url_names)
+}
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say how random examples are drawn, and with which seed."""
+    seed = config.getoption("hypothesis_seed", None)
+    drawn = "derandomized" if PROFILE == "ci" else f"seed {'random' if seed is None else seed}"
+    return f"hypothesis: profile {PROFILE}, {drawn}"
+
+
+@pytest.fixture(autouse=True)
+def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Give the test a store nobody else has, no provider's variables, and the settings of a new process."""
+    for name in os.environ:
+        if name.startswith("DFLLM_") or name in _OF_PROVIDERS:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DFLLM_STORE", str(tmp_path / "store" / "answers.db"))
+    for name in ("_configured", "_registered", "_simulators"):
+        monkeypatch.setattr(settings, name, {})
+    yield
+    for simulator in settings._simulators.values():
+        simulator.stop()
+    runtime = sys.modules.get("dfllm._run.runtime")  # tests of values and rules never start it
+    if runtime is not None and runtime._runtime is not None:
+        runtime._runtime.close()
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Simulator]]:
+    """Return a function that starts a simulator, with Simulator's options, for ``model="simulator/..."`` to talk to."""
+    with ExitStack() as started:
+
+        def start(**options: Any) -> Simulator:
+            simulator = started.enter_context(Simulator(**options))
+            monkeypatch.setenv("DFLLM_SIMULATOR_URL", simulator.base_url)
+            return simulator
+
+        yield start
