@@ -2,15 +2,15 @@
 
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
 try:
-    release = version("dfllm")
-except PackageNotFoundError:  # built from a checkout that is not installed
+    release = metadata.version("dfllm")
+except metadata.PackageNotFoundError:  # built from a checkout that is not installed
     sys.path.insert(0, str(ROOT / "src"))
     release = "unreleased"
 
@@ -36,7 +36,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # tests/test_notebooks.py runs them
 
-default_role = "any"
+default_role = "code"  # in our docstrings, single backticks stand around names
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True

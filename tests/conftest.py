@@ -1,7 +1,6 @@
 """What every test gets: a store, settings and an environment of its own, and simulators that end with it."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from dfllm._run import settings
+from dfllm._run import runtime, settings
 from dfllm.simulator import Simulator
 
 # In CI the same examples each time; at home new ones, and what failed can be pasted back in.
@@ -43,8 +42,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield
     for simulator in settings._simulators.values():
         simulator.stop()
-    runtime = sys.modules.get("dfllm._run.runtime")  # tests of values and rules never start it
-    if runtime is not None and runtime._runtime is not None:
+    if runtime._runtime is not None:
         runtime._runtime.close()
 
 

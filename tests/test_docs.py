@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
 def blocks_of(page: Path) -> list[Block]:
     """Return the page's fenced blocks, each with the comment on the line before it."""
-    blocks, mark, fence, start = [], "", "", 0
+    blocks, mark, fence, language, start = [], "", "", "", 0
     lines = page.read_text("utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         if fence:
@@ -85,7 +85,9 @@ def test_python_of_a_page_runs_and_prints_what_it_says(page, desk):
 
     for block in blocks_of(page):
         if block.mark == "output":
-            assert doctest.OutputChecker().check_output(block.text, printed, FLAGS), f"{page.name}:{block.line}\n{printed}"
+            assert doctest.OutputChecker().check_output(block.text, printed, FLAGS), (
+                f"{page.name}:{block.line}\n{printed}"
+            )
         elif block.language == "python" and block.mark != "not run":
             printed = run_python(page, block, names)
 
@@ -95,7 +97,9 @@ def test_fences_of_a_page_are_marked_with_known_words(page):
     """A misspelt mark would leave a block out of these tests without a word."""
     known = ("", "not run", "warns", "output", "main command", "test command")
 
-    odd = [block for block in blocks_of(page) if block.mark not in known and not re.fullmatch(r"run(: \d+)?", block.mark)]
+    odd = [
+        block for block in blocks_of(page) if block.mark not in known and not re.fullmatch(r"run(: \d+)?", block.mark)
+    ]
 
     assert [] == odd
 
@@ -149,8 +153,11 @@ def test_errors_page_lists_every_type_of_failure():
 def test_errors_page_lists_every_exception():
     """Every exception and warning in `dfllm.__all__` is on the errors page."""
     page = (ROOT / "docs" / "errors.md").read_text("utf-8")
-    public = {name for name in dfllm.__all__ if isinstance(kind := getattr(dfllm, name), type)
-              and issubclass(kind, BaseException)}
+    public = {
+        name
+        for name in dfllm.__all__
+        if isinstance(kind := getattr(dfllm, name), type) and issubclass(kind, BaseException)
+    }
 
     assert set() == {name for name in public if f"`{name}`" not in page}
 

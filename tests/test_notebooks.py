@@ -1,5 +1,6 @@
 """The notebooks run from top to bottom against the simulator, and are stored as they ran."""
 
+import copy
 import json
 import re
 import shutil
@@ -37,7 +38,7 @@ def executed(stored, tmp_path, monkeypatch) -> nbformat.NotebookNode:
     shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns(".*", "*.ipynb"))
     for name in ("JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    fresh = nbformat.from_dict(json.loads(json.dumps(stored)))
+    fresh = copy.deepcopy(stored)
     NotebookClient(fresh, timeout=100, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
     return fresh
 

@@ -176,7 +176,7 @@ class Work:
         problems: list[tuple[int, str]] = []
         for start, stop in desk.windows():
             if len(previews) < _PREVIEWS:
-                rendered = (one[1] for one in desk.rendered(start, stop) if not isinstance(one, Failure))
+                rendered = (one for one in desk.rendered(start, stop)[1] if not isinstance(one, Failure))
                 previews += islice(rendered, _PREVIEWS - len(previews))
             window = desk.prepare(start, stop)
             missing.update(one.key for one in window.missing)
@@ -247,7 +247,7 @@ class Work:
     def _refuse_missing(self) -> None:
         desk = Desk(self.order, runtime().store(self.settings))
         for start, stop in desk.windows():
-            for place, one in enumerate(desk.rendered(start, stop), start):
+            for place, one in enumerate(desk.rendered(start, stop)[1], start):
                 if isinstance(one, Failure) and one.type == "Skipped":
                     raise TemplateError(f"Row {place}: {one.reason}, and missing='raise'. Nothing was sent.")
 

@@ -17,11 +17,13 @@ TEXT = b'{"text": "' + bytes(range(32, 127)) * 20 + b'"}'
 
 
 def raw_deflate(data: bytes) -> bytes:
+    """Pack as some servers do, without zlib's head."""
     packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     return packer.compress(data) + packer.flush()
 
 
 def unpacked(encoding: str, packed: bytes, step: int = 1 << 30, limits: BodyLimits = LIMITS) -> bytes:
+    """Unpack a body that arrives in pieces of this size."""
     unpacker = Unpacker(encoding, limits)
     found = b"".join(
         piece for start in range(0, len(packed), step) for piece in unpacker.feed(packed[start : start + step])

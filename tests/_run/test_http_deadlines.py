@@ -18,15 +18,18 @@ class Clock:
         self.made = 0
 
     def time(self):
+        """Return the time, as a loop does."""
         return self.now
 
     def call_at(self, when, callback):
+        """Set a timer, as a loop does."""
         self.made += 1
         timer = Timer(self, when, callback)
         self.timers.append(timer)
         return timer
 
     def go_to(self, when):
+        """Let time pass, and fire what is due on the way."""
         while due := [timer for timer in self.timers if timer.when <= when]:
             timer = min(due, key=lambda timer: timer.when)
             self.timers.remove(timer)
@@ -36,26 +39,33 @@ class Clock:
 
 
 class Timer:
+    """What `call_at` gives."""
+
     def __init__(self, clock, when, callback):
         self.clock, self.when, self.callback = clock, when, callback
 
     def cancel(self):
+        """Never fire."""
         if self in self.clock.timers:
             self.clock.timers.remove(self)
 
 
 class Waiting:
+    """Notes when it was told."""
+
     def __init__(self, clock):
         self.clock = clock
         self.expired_at = None
 
     def expire(self):
+        """Be told, once."""
         assert self.expired_at is None
         self.expired_at = self.clock.now
 
 
 @pytest.fixture
 def clock():
+    """Return a loop's stand-in at time zero."""
     return Clock()
 
 

@@ -14,11 +14,13 @@ HOSTILE = "https://user:sk-secret@host/v1?key=sk-secret\n\x1b[31m" + "x" * 500
 
 
 def caused(error: BaseException, cause: BaseException) -> BaseException:
+    """Return the error with its cause."""
     error.__cause__ = cause
     return error
 
 
 def certificate_error(code: int) -> ssl.SSLCertVerificationError:
+    """Return what ssl raises for a certificate."""
     error = ssl.SSLCertVerificationError(1, HOSTILE)
     error.verify_code = code
     error.verify_message = HOSTILE
@@ -26,6 +28,7 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
 
 
 def tls_error(reason: str) -> ssl.SSLError:
+    """Return what ssl raises for a handshake."""
     error = ssl.SSLError(1, HOSTILE)
     error.reason = reason
     return error

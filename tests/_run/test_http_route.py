@@ -77,7 +77,9 @@ def test_plain_http_to_another_machine_is_refused(url):
     assert not is_allowed(URL(url))
 
 
-@pytest.mark.parametrize("url", ["", "api.example.com/v1", "ftp://host/x", "file:///etc/passwd", "https:///v1", "http://"])
+@pytest.mark.parametrize(
+    "url", ["", "api.example.com/v1", "ftp://host/x", "file:///etc/passwd", "https:///v1", "http://"]
+)
 def test_what_is_no_web_address_is_refused(url):
     """A half URL is caught when the run starts."""
     with pytest.raises(OptionError, match="URL"):

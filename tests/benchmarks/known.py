@@ -50,14 +50,14 @@ def main(rows: int) -> dict[str, float]:
     """Fill a store, read it back through the accessor, and compare with its parts."""
     os.environ["DFLLM_STORE"] = tempfile.mkdtemp(prefix="dfllm-bench-")
     frame = pd.DataFrame({"number": range(rows), "review": [TEXT] * rows})
-    key_of = keyer(Terms("simulator", "openai", "small"))
+    key_of = keyer(Terms("vllm", "openai", "bench"))
     store = Store(current().store_path)
     for start in range(0, rows, 10_000):
         keys = [
             key_of((Message("user", f"Classify review {number} in one word: {TEXT}"),))
             for number in range(start, min(rows, start + 10_000))
         ]
-        store.save([Entry(key, BODY, "simulator", "small", time.time(), 0.1, None) for key in keys], "bench").result()
+        store.save([Entry(key, BODY, "vllm", "bench", time.time(), 0.1, None) for key in keys], "bench").result()
     store.close()
     del keys
 
@@ -65,7 +65,7 @@ def main(rows: int) -> dict[str, float]:
     peak = Peak()
     peak.start()
     started, cpu = time.perf_counter(), time.process_time()
-    made = frame.llm.complete(PROMPT, model="simulator/small", progress=False)
+    made = frame.llm.complete(PROMPT, model="vllm/bench", progress=False)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
     peak.over.set()
     assert int(made["completion"].notna().sum()) == rows

@@ -97,7 +97,13 @@ def test_pages_from_elsewhere_are_kept_out(simulator, origin, status):
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [({"Authorization": "Bearer right"}, 200), ({"Authorization": "Bearer wrong-key-0123456789"}, 401), ({}, 401)],
+    [
+        ({"Authorization": "Bearer right"}, 200),
+        ({"Authorization": "Bearer wrong-key-0123456789"}, 401),
+        ({"Authorization": b"Bearer \xff\xfe"}, 401),
+        ({"Authorization": "Basic right"}, 401),
+        ({}, 401),
+    ],
 )
 def test_key_is_checked(post, header, status):
     """With a key set, only who has it gets answers; the attempt is on the bill, and free."""

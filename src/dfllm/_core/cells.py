@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from jinja2 import StrictUndefined
+from jinja2 import Undefined
 from jinja2.exceptions import TemplateRuntimeError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -34,11 +34,11 @@ _TEXTS = (Decimal, UUID, PurePath, timedelta)
 def plain(value: object) -> Plain:
     """Return the cell as plain data, None where it is missing.
 
-    Missing are None, NaN, NaT and NA. Dates become ISO texts; decimals, UUIDs, paths and durations their text; an enum's
-    member its value; tuples and sets lists, sets sorted so that a prompt is the same in every process.
+    Missing are None, NaN, NaT and NA. Dates become ISO texts; decimals, UUIDs, paths and durations their text; a member
+    of an enum its value; tuples and sets lists, sets sorted so that a prompt is the same in every process.
 
     Raises:
-        ValueError: the cell cannot be sent. The message says why, never what is in it, and reads on with "in column ...".
+        ValueError: the cell cannot be sent. The message says why and never what is in it; "in column ..." may follow.
     """
     return _Cell().plain(value, DEPTH)
 
@@ -85,7 +85,7 @@ class _Cell:
         return items
 
     def _label(self, key: object) -> Scalar:
-        label = self.plain(key, 0)
+        label = self.plain(key, 1)
         if isinstance(label, list | dict):
             raise ValueError("dict with lists or dicts as keys")
         return label
@@ -136,7 +136,7 @@ class Skip(TemplateRuntimeError):
     """A template prints a missing cell; the row is not sent."""
 
 
-class MissingCell(StrictUndefined):
+class MissingCell(Undefined):
     """A missing cell that may be tested for, and ends the row where it is used in any other way.
 
     To jinja it is undefined, so ``default`` and ``is defined`` see it as they should.
@@ -147,19 +147,14 @@ class MissingCell(StrictUndefined):
     def __init__(self, label: Hashable) -> None:
         super().__init__(hint=f"column {label!r} is missing", exc=Skip)
 
-    def __bool__(self) -> bool:
-        return False
-
     def __eq__(self, other: object) -> bool:
         return other is None or isinstance(other, MissingCell)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
 
     def __hash__(self) -> int:
         return hash(None)
 
-    __abs__ = __round__ = __index__ = StrictUndefined._fail_with_undefined_error
+    __str__ = __iter__ = __len__ = __contains__ = Undefined._fail_with_undefined_error
+    __abs__ = __round__ = __index__ = Undefined._fail_with_undefined_error
 
 
 class BlankCell(str):

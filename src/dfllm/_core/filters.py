@@ -1,8 +1,8 @@
 """Filters and tests of templates: jinja2's own, those that are of use in a prompt, each within the limits.
 
-A name that is not in `FILTERS` or `TESTS` does not exist for a template. Left out are filters for HTML, those that reach
-attributes or format strings, and those whose result differs from run to run, for a prompt must be the same each time.
-Arguments and results are jinja2's, but that what jinja2 gives as a generator is a list here.
+A name that is not in `FILTERS` or `TESTS` does not exist for a template. Left out are filters that reach attributes or
+format strings, those of no use outside HTML, and those whose result differs from run to run: a prompt must be the same
+each time. Arguments and results are jinja2's, but that what jinja2 gives as a generator is a list here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, Undefined, pass_context, pass_environment
 from jinja2 import filters as jinja
@@ -21,7 +21,9 @@ from markupsafe import Markup, escape
 from dfllm._core.cells import BlankCell, MissingCell
 from dfllm._core.limits import SMALL, Meter, TooMuch, few, fits, weigh
 
+_JINJA: Mapping[str, Callable[..., bool]] = cast("Any", JINJA_TESTS)
 _BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+_TEXT = frozenset([str])
 _DIGITS = 4300
 _MARGIN = 16
 
@@ -49,7 +51,9 @@ def replaced(meter: Meter, text: str, old: str, new: str, count: int | None = No
 
 def joined(meter: Meter, values: Iterable[Any], between: str = "") -> str:
     """Return the values as one text."""
-    texts = [meter.text(value) for value in values]
+    texts = list(values)
+    if not _TEXT.issuperset(map(type, texts)):
+        texts = [meter.text(value) for value in texts]
     fits(sum(map(len, texts)) + len(between) * (len(texts) - 1))
     return meter.made(between.join(texts))
 
@@ -85,7 +89,9 @@ def _map(row: Any, value: Any, *args: Any, **options: Any) -> list[Any]:
     if args and args[0] not in FILTERS:
         raise TypeError("map takes the name of a filter, or attribute=")
     made = list(jinja.do_map(row, items, *args, **options))
-    row.meter.hold(made)
+    if len(args) > 1 or len(options) > ("attribute" in options):
+        # Only an argument can be in the result many times over.
+        row.meter.hold(made)
     return made
 
 
@@ -108,6 +114,9 @@ def _striptags_of(row: Any, value: Any) -> str:
 
 @pass_context
 def _trim(row: Any, value: Any, chars: str | None = None) -> str:
+    if value.__class__ is str and len(value) < SMALL and chars is None:
+        stripped: str = value.strip()
+        return stripped
     text: str = row.meter.text(value)
     return text.strip(strippable(None if chars is None else row.meter.text(chars)))
 
@@ -314,7 +323,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "string": _of_text(str),
     "striptags": _striptags_of,
     "sum": _sum,
-    "title": _of_text(jinja.do_title, 32),
+    "title": _of_text(jinja.do_title, 64),
     "tojson": _tojson,
     "trim": _trim,
     "truncate": _truncate,
@@ -335,7 +344,7 @@ def _defined(value: Any) -> bool:
 
 def _of_numbers(name: str) -> Callable[..., bool]:
     """Return jinja2's test for numbers only: texts would take ``%`` for formatting."""
-    test: Callable[..., bool] = JINJA_TESTS[name]
+    test = _JINJA[name]
 
     def apply(value: Any, *args: Any) -> bool:
         for number in (value, *args):
@@ -376,7 +385,7 @@ _COMPARISONS = {
 }
 
 TESTS: Mapping[str, Callable[..., Any]] = {
-    **{name: JINJA_TESTS[name] for name in ("boolean", "false", "true", "integer", "float", "mapping", "number")},
+    **{name: _JINJA[name] for name in ("boolean", "false", "true", "integer", "float", "mapping", "number")},
     **{name: _of_numbers(name) for name in ("odd", "even", "divisibleby")},
     **{name: _compared(test) for test, names in _COMPARISONS.items() for name in names},
     "defined": _defined,
@@ -385,7 +394,7 @@ TESTS: Mapping[str, Callable[..., Any]] = {
     "sameas": lambda value, other: value is other or (other is None and _absent(value)),
     "string": lambda value: isinstance(value, str) and not isinstance(value, BlankCell),
     "sequence": lambda value: isinstance(value, str | list | tuple | dict | range),
-    "iterable": lambda value: not isinstance(value, Undefined) and JINJA_TESTS["iterable"](value),
+    "iterable": lambda value: not isinstance(value, Undefined) and _JINJA["iterable"](value),
     "lower": _of_text(str.islower),
     "upper": _of_text(str.isupper),
     "in": _in,

@@ -9,26 +9,25 @@ from dfllm._core.types import Failure, Messages
 
 
 def has_nul(messages: Messages) -> bool:
-    """Return whether a message holds NUL, which providers refuse and stores cut at."""
+    """Return whether a message holds NUL, which providers refuse or cut at."""
     return any("\x00" in message.content for message in messages)
 
 
-def input_failure(reason: str, columns: Sequence[Hashable], values: Sequence[Any]) -> Failure:
-    """Return the failure of a row whose rendered text cannot be sent, naming the column it came from.
+def surrogate_failure(columns: Sequence[Hashable], values: Sequence[Any]) -> Failure:
+    """Return the failure of a row whose rendered text holds a lone surrogate, naming the column it came from.
 
     Args:
-        reason: ``"lone surrogate"`` or ``"NUL"``.
         columns: the template's columns.
         values: this row's values in them.
     """
-    odd = _has_nul if reason == "NUL" else _has_surrogate
-    found = next((column for column, value in zip(columns, values, strict=True) if odd(str(value))), None)
-    where = f"column {found!r}" if found is not None else "the template"
-    return Failure("BadInput", f"{reason} in {where}")
+    odd = (column for column, value in zip(columns, values, strict=True) if _has_surrogate(str(value)))
+    found = next(odd, None)
+    return Failure("BadInput", f"lone surrogate in {'the template' if found is None else f'column {found!r}'}")
 
 
-def _has_nul(text: str) -> bool:
-    return "\x00" in text
+def nul_failure() -> Failure:
+    """Return the failure of a row whose rendered text holds NUL."""
+    return Failure("BadInput", "NUL character in the prompt")
 
 
 def _has_surrogate(text: str) -> bool:

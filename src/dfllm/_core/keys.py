@@ -48,7 +48,7 @@ def keyer(terms: Terms) -> Callable[[Messages], Key]:
 
     def key(messages: Messages) -> Key:
         state = start.copy()
-        # NamedTuples are written as arrays: [["user","..."]], unambiguous and in one call.
+        # Messages are written as arrays: [["user","..."]], unambiguous and in one call.
         state.update(_encode_text(messages))
         state.update(b"}")
         return state.digest()[:20]

@@ -1,17 +1,17 @@
 """What one rendering may cost: loop steps, work, and the size of every text and list made on the way.
 
-Work is counted in units of about 10 ns: a character handled, an eighth of a list's item. A rendering has as many as fit
-a second, so that a row ends alike on every machine and under any load; the thread's clock only backs the count up, and
-is not read at all before the first million units. Every value that a template makes is measured as if it were printed
-(`Meter.hold`): one list that holds another a thousand times weighs a thousand of it, so that whatever is done with it
-later is bounded too.
+Work is counted in units of about 10 ns: a character handled takes one, an item of a list several. A rendering has as
+many as fit a second, so that a row ends alike on every machine and under any load; the thread's clock only backs the
+count up, and is not read at all before the first million units. Every value that a template makes is measured as if it
+were printed (`Meter.hold`): a list that holds another a thousand times weighs a thousand of it, so that whatever is
+done with it later is bounded too.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Undefined
 from jinja2.exceptions import TemplateRuntimeError
@@ -26,9 +26,12 @@ WORK = 64 * 2**20
 #: Texts shorter than this are handled uncounted; a loop pays for its body's operations in advance.
 SMALL = 100
 _LOOK = 2**20
+#: what a value weighs besides its characters: about as long as it takes to look at it
+_VALUE = 32
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _SCALARS = frozenset((int, float, bool, type(None), range, BlankCell))
+_NESTED: tuple[type[Collection[Any]], ...] = (list, tuple, *_VIEWS)
 _SIZED = (list, tuple, str, dict, range, *_VIEWS)
 
 
@@ -65,12 +68,11 @@ class Meter:
             self._deadline = now + SECONDS
         if self.work < 0 or now > self._deadline:
             raise TooMuch(f"over {SECONDS:g} s")
-        self._mark = self.work - _LOOK
+        self._mark = max(0, self.work - _LOOK)
 
-    def show(self, value: Any) -> str:
+    def count(self, value: Any) -> str:
         """Return the value as it is printed, and count it as output."""
-        kind = value.__class__
-        text: str = value if kind is str else str(value) if kind is int or kind is float else self._printed(value)
+        text: str = value if value.__class__ is str else self._printed(value)
         self.room -= len(text)
         if self.room < 0:
             raise too_long()
@@ -123,7 +125,9 @@ class Meter:
 
 
 def weigh(value: Any, *, printed: bool = False) -> int:
-    """Return about how many characters the value prints as.
+    """Return what it takes to go through the value: a unit for each character, some for each value in it.
+
+    It prints as no more characters than that.
 
     Args:
         value: plain data, or what a template makes of it.
@@ -140,14 +144,18 @@ def weigh(value: Any, *, printed: bool = False) -> int:
         kind = item.__class__
         if kind is str:
             weight += len(item)
+        elif kind is int:
+            weight += item.bit_length() // 3
+        elif kind in _SCALARS:
+            pass
         elif kind is dict:
             waiting.extend(item)
             waiting.extend(item.values())
-        elif kind is list or isinstance(item, (tuple, *_VIEWS)):
+        elif isinstance(item, _NESTED):
             waiting.extend(item)
-        elif kind not in _SCALARS:
+        else:
             _undefined(item, printed=printed)
-        weight += 8
+        weight += _VALUE
         if weight > CHARACTERS:
             raise too_long()
     return weight
@@ -162,7 +170,7 @@ def _undefined(item: Any, *, printed: bool) -> None:
 
 def _sized(value: Any) -> Collection[Any]:
     if isinstance(value, _SIZED):
-        return value
+        return cast("Collection[Any]", value)
     if isinstance(value, Undefined):
         return list(value)  # fails, save for what an if without else leaves
     raise TypeError(f"{type(value).__name__!r} object is not iterable")

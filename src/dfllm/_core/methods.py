@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -88,14 +89,13 @@ def _changed(meter: Meter, loop: LoopContext, *values: Any) -> bool:
     return loop.changed(*values)
 
 
+_SIMPLE = (
+    "capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha", "isascii", "isdecimal",
+    "isdigit", "islower", "isnumeric", "isspace", "istitle", "isupper", "lower", "partition", "removeprefix",
+    "removesuffix", "startswith", "swapcase", "title", "upper",
+)  # fmt: skip
 _TEXT: Mapping[str, Method] = {
-    **{
-        name: _simple(getattr(str, name))
-        for name in (
-            "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric"
-            " isspace istitle isupper lower partition removeprefix removesuffix startswith swapcase title upper"
-        ).split()
-    },
+    **{name: _simple(getattr(str, name)) for name in _SIMPLE},
     **{name: _stripped(getattr(str, name)) for name in ("lstrip", "rstrip", "strip")},
     **{name: _from_right(getattr(str, name)) for name in ("rfind", "rindex", "rpartition")},
     "join": _join,
@@ -120,6 +120,10 @@ _METHODS: Mapping[type, Mapping[str, Method]] = {
     LoopContext: {"cycle": lambda _, loop, *values: loop.cycle(*values), "changed": _changed},
 }
 
+#: what a template may ask of a loop
+LOOP = (
+    "index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0", "previtem", "nextitem",
+)  # fmt: skip
 #: every method that a template may call on something
 METHODS = sorted({name for methods in _METHODS.values() for name in methods})
 
@@ -165,7 +169,7 @@ def _multiply(meter: Meter, left: Any, right: Any) -> Any:
 
 def _power(_: Meter, left: Any, right: Any) -> Any:
     if isinstance(left, int) and isinstance(right, int) and abs(left) > 1:
-        _prints(left.bit_length() * right)
+        _prints(right * math.log2(abs(left)))
     return left**right
 
 
@@ -181,7 +185,7 @@ def _modulo(meter: Meter, left: Any, right: Any) -> Any:
     return meter.made(left % right)
 
 
-def _prints(bits: int) -> None:
+def _prints(bits: float) -> None:
     if bits > _BITS:
         raise TooMuch("over 4300 digits")
 
@@ -209,7 +213,7 @@ def _held(row: Any, value: Any) -> Any:
 
 def _range(*bounds: int) -> range:
     made = range(*bounds)
-    if len(made) > STEPS:
+    if made and abs(made[-1] - made[0]) >= STEPS * abs(made.step):
         raise TooMuch(f"over {STEPS:,} steps")
     return made
 
@@ -220,5 +224,6 @@ INNER: Mapping[str, Method] = {
     "for ": _stepped,
     "hold ": _held,
     "range()": _range,
+    **{f"loop.{name}": operator.attrgetter(name) for name in LOOP},
     **{f".{name}": method_named(name) for name in METHODS},
 }

@@ -8,7 +8,7 @@ filters of ours, so that no call is left. See `methods.INNER` for what is put in
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from jinja2 import TemplateAssertionError, nodes
@@ -17,17 +17,22 @@ from jinja2.visitor import NodeTransformer
 from dfllm._core.cells import BIG
 from dfllm._core.errors import near
 from dfllm._core.filters import FILTERS, TESTS
-from dfllm._core.methods import METHODS
+from dfllm._core.methods import LOOP, METHODS
 
-LOOP = (
-    "index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0", "previtem", "nextitem",
-)  # fmt: skip
 _KNOWN = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair,
     nodes.Keyword, nodes.CondExpr, nodes.Operand, nodes.Compare, nodes.Slice,
     nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow,
     nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Pos,
 )  # fmt: skip
+#: filters that take the name of a filter or test, and where
+_NAMED: Mapping[str, tuple[str, int, Mapping[str, Any]]] = {
+    "map": ("filter", 0, FILTERS),
+    "select": ("test", 0, TESTS),
+    "reject": ("test", 0, TESTS),
+    "selectattr": ("test", 1, TESTS),
+    "rejectattr": ("test", 1, TESTS),
+}
 #: nodes that cost a loop a function call each time
 _COSTLY = (nodes.Filter, nodes.Test, nodes.Call, nodes.Concat, nodes.BinExpr, nodes.Compare, nodes.Getitem)
 
@@ -35,7 +40,7 @@ _COSTLY = (nodes.Filter, nodes.Test, nodes.Call, nodes.Concat, nodes.BinExpr, no
 class Rewriter(NodeTransformer):
     """Goes through one template: refuses what it does not know, finds the columns, puts the limits in.
 
-    Every visit is handed the names that the template itself has bound at that point; what is not among them is a column.
+    Every visit is handed the names that the template itself has bound at that point; any other name is a column.
     """
 
     def __init__(self) -> None:
@@ -55,9 +60,11 @@ class Rewriter(NodeTransformer):
 
     def bind(self, target: nodes.Node, bound: set[str]) -> None:
         """Add the names of an assignment."""
-        for name in [target] if isinstance(target, nodes.Name) else target.find_all((nodes.Name, nodes.NSRef)):
-            if not isinstance(name, nodes.Name):
+        for name in [target, *target.find_all(nodes.Expr)]:
+            if isinstance(name, nodes.NSRef):
                 _refuse(target, "attributes cannot be set")
+            if not isinstance(name, nodes.Name):
+                continue
             if name.name in ("loop", "self"):
                 _refuse(target, f"{name.name!r} cannot be set")
             _same_in_python(name)
@@ -132,6 +139,8 @@ class Rewriter(NodeTransformer):
     def on_assignblock(self, node: nodes.AssignBlock, bound: set[str]) -> nodes.Node:
         node.body = self.body(node.body, set(bound))
         if node.filter is not None:
+            if node.filter.find(nodes.Name) is not None:  # jinja2 itself cannot compile this
+                _refuse(node, "the filter of a set block cannot read names; apply it to the text afterwards")
             node.filter = self.visit(node.filter, bound)
         self.bind(node.target, bound)
         return node
@@ -171,7 +180,7 @@ class Rewriter(NodeTransformer):
         if _is_loop(node.node, bound):
             if node.attr not in LOOP:
                 _refuse(node, f"loop has no {node.attr!r}.{near(node.attr, LOOP)}")
-            return node
+            return _inner(f"loop.{node.attr}", node.node)
         node.node = self.visit(node.node, bound)
         return node
 
@@ -184,7 +193,7 @@ class Rewriter(NodeTransformer):
             return _inner("range()", args[0], args[1:])
         if not isinstance(called, nodes.Getattr):
             name = repr(called.name) if isinstance(called, nodes.Name) else "that"
-            _refuse(node, f"{name} cannot be called; a template calls range() and methods of values, and applies filters")
+            _refuse(node, f"{name} cannot be called; templates call range() and methods, and apply filters")
         if called.attr not in METHODS:
             _refuse(node, f"no method {called.attr!r} can be called.{near(called.attr, METHODS)}")
         value = called.node if _is_loop(called.node, bound) else self.visit(called.node, bound)
@@ -193,11 +202,9 @@ class Rewriter(NodeTransformer):
     def on_filter(self, node: nodes.Filter, bound: set[str]) -> nodes.Node:
         _known_name(node, "filter", node.name, FILTERS)
         _no_stars(node)
-        place = {"select": 0, "reject": 0, "selectattr": 1, "rejectattr": 1}.get(node.name, 9)
-        if node.name == "map" and node.args and isinstance(node.args[0], nodes.Const):
-            _known_name(node, "filter", node.args[0].value, FILTERS)
-        if len(node.args) > place and isinstance(node.args[place], nodes.Const):
-            _known_name(node, "test", node.args[place].value, TESTS)
+        kind, place, known = _NAMED.get(node.name, ("", len(node.args), {}))
+        if len(node.args) > place and isinstance(named := node.args[place], nodes.Const):
+            _known_name(node, kind, named.value, known)
         return super().generic_visit(node, bound)
 
     def on_test(self, node: nodes.Test, bound: set[str]) -> nodes.Node:
@@ -240,8 +247,8 @@ class Rewriter(NodeTransformer):
         return node if constant else _inner("hold ", node)
 
 
-def _inner(name: str, value: nodes.Node, args: list[Any] | None = None, options: list[Any] | None = None) -> nodes.Filter:
-    return nodes.Filter(value, name, args or [], options or [], None, None, lineno=value.lineno)
+def _inner(name: str, value: nodes.Node, args: Sequence[Any] = (), options: Sequence[Any] = ()) -> nodes.Filter:
+    return nodes.Filter(value, name, list(args), list(options), None, None, lineno=value.lineno)
 
 
 def _constant(node: nodes.Node | None) -> bool:
@@ -257,7 +264,9 @@ def _is_loop(node: nodes.Node, bound: set[str]) -> bool:
 
 
 def _refuse(node: nodes.Node, reason: str) -> NoReturn:
-    raise TemplateAssertionError(reason, node.lineno)
+    # Some nodes of jinja2's own making have no line, but what is in them has.
+    lines = (getattr(part, "lineno", None) for part in (node, *node.find_all(nodes.Node)))
+    raise TemplateAssertionError(reason, next(filter(None, lines), 1))
 
 
 def _same_in_python(name: nodes.Name) -> None:

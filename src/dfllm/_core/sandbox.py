@@ -1,7 +1,7 @@
 """Templates that can only make text of plain data: jinja2's immutable sandbox, with everything else taken out.
 
-A template is parsed, rewritten (see `rewriting`) and compiled once. At run time it can look up items of dicts, lists and
-texts, apply our filters, and nothing else: there is no call in it, and no attribute of any object is ever read.
+A template is parsed, rewritten (see `rewriting`) and compiled once. What is left of it can look up items of dicts,
+lists and texts, apply our filters, and nothing else: there is no call in it, and it reads no attribute of any object.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import Extension
 from jinja2.lexer import Token, TokenStream
-from jinja2.runtime import Context, LoopContext, missing
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from dfllm._core.cells import BlankCell
 from dfllm._core.errors import TemplateError
 from dfllm._core.filters import FILTERS, TESTS
-from dfllm._core.limits import Meter
+from dfllm._core.limits import CHARACTERS, Meter, too_long
 from dfllm._core.methods import INNER, OPERATORS
-from dfllm._core.rewriting import LOOP, Rewriter
+from dfllm._core.rewriting import Rewriter
 
 #: the most words and signs between braces that a template may have
 TOKENS = 20_000
 #: pieces of output longer than this are counted one by one, shorter ones a thousand at a time
 _PIECE = 1_000
+_NUMBER = 10**15
 
 
 class Row(Context):
@@ -35,7 +37,7 @@ class Row(Context):
     def __init__(self, cells: dict[str, Any], meter: Meter) -> None:
         super().__init__(_ENVIRONMENT, cells, None, {})
         self.meter = meter
-        self.show = meter.show
+        self.count = meter.count
 
     def resolve_or_missing(self, key: str) -> Any:
         """Return the variable."""
@@ -43,12 +45,12 @@ class Row(Context):
 
 
 class _Generator(CodeGenerator):
-    """Writes ``show(value)`` where jinja2 writes ``str(value)``, and counts long constants too."""
+    """Writes ``count(value)`` where jinja2 writes ``str(value)``, and counts long constants too."""
 
     def write_commons(self) -> None:
         super().write_commons()
-        self.writeline("show = context.show")
-        self.writeline("text = str")
+        self.writeline("count = context.count")
+        self.writeline("text, whole = str, int")
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> str:
         if isinstance(node, nodes.TemplateData) and len(node.data) <= _PIECE and frame.buffer is None:
@@ -56,12 +58,13 @@ class _Generator(CodeGenerator):
         raise nodes.Impossible
 
     def _output_child_pre(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
-        # Short texts go past the function: a call for each would make long loops half as slow again.
-        self.write("(piece if (piece := " if frame.buffer is None else "show(")
+        # Short texts and numbers go past the function: a call for each would make long loops half as slow again.
+        self.write("(piece if (kind := (piece := " if frame.buffer is None else "count(")
 
     def _output_child_post(self, node: nodes.Expr, frame: Frame, finalize: CodeGenerator._FinalizeInfo) -> None:
-        short = f").__class__ is text and len(piece) <= {_PIECE} else show(piece))"
-        self.write(short if frame.buffer is None else ")")
+        short = f").__class__) is text and len(piece) <= {_PIECE}"
+        number = f"text(piece) if kind is whole and -{_NUMBER} < piece < {_NUMBER}"
+        self.write(f"{short} else {number} else count(piece))" if frame.buffer is None else ")")
 
 
 class _Counted(Extension):
@@ -98,7 +101,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return OPERATORS[operator](context.meter, left, right)  # type: ignore[attr-defined] # it is a Row
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return an item of a dict, a fact about the loop, or a group's name or list."""
+        """Return an item of a dict, or the name or list of a group."""
         if obj.__class__ is dict:
             try:
                 return obj[attribute]
@@ -108,12 +111,17 @@ class _Environment(ImmutableSandboxedEnvironment):
             return obj
         if isinstance(obj, Undefined):
             obj._fail_with_undefined_error()
-        if (obj.__class__ is LoopContext and attribute in LOOP) or attribute in getattr(obj, "_fields", ()):
+        if isinstance(obj, tuple) and attribute in getattr(obj, "_fields", ()):
             return getattr(obj, attribute)
         return self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """Return an item of a dict, a list or a text."""
+        if obj.__class__ is dict and argument.__class__ is str:
+            try:
+                return obj[argument]
+            except KeyError:
+                return self.undefined("'dict' object has no element of that name")
         if obj.__class__ is BlankCell:
             return obj
         if isinstance(argument, Undefined):
@@ -149,6 +157,8 @@ def compiled(source: str) -> Compiled:
         TemplateError: it cannot be read, or has in it what no prompt may have. The message starts with the line.
     """
     rewriter = Rewriter()
+    if len(source) > CHARACTERS:
+        raise TemplateError(f"line 1: {too_long()}")
     try:
         tree = _ENVIRONMENT.parse(source)
         tree.body = rewriter.body(tree.body, set())

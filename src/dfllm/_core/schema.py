@@ -11,13 +11,14 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
-
-import pydantic
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dfllm._core.errors import OptionError
 from dfllm._core.output import Cell, OutputError, cell, parse
 from dfllm._core.strict import Kind, is_open, kind_of, nullable, strict
+
+if TYPE_CHECKING:
+    import pydantic  # takes longer to import than all of ours: only those who ask for a schema pay for it
 
 Check: TypeAlias = Callable[[Any], Mapping[str, Any]]
 
@@ -63,7 +64,7 @@ def schema_of(asked: Any) -> Schema:
         return _labels([member.value for member in asked])
     if typing.get_origin(asked) is Literal:
         return _labels(typing.get_args(asked))
-    if isinstance(asked, type) and issubclass(asked, pydantic.BaseModel):
+    if isinstance(asked, type) and hasattr(asked, "model_json_schema"):
         return _model(asked)
     if isinstance(asked, Mapping):
         return _fields(asked) if asked and all(map(_is_type, asked.values())) else _json_schema(asked)
@@ -106,6 +107,8 @@ def _labels(labels: Sequence[Any]) -> Schema:
 
 
 def _fields(asked: Mapping[str, Any]) -> Schema:
+    import pydantic
+
     made = {name: (Literal[tuple(kind)] if isinstance(kind, list) else kind, ...) for name, kind in asked.items()}
     try:
         return _model(pydantic.create_model("Fields", **made))  # type: ignore[call-overload]  # made at run time
@@ -114,6 +117,8 @@ def _fields(asked: Mapping[str, Any]) -> Schema:
 
 
 def _model(model: type[pydantic.BaseModel]) -> Schema:
+    import pydantic
+
     try:
         asked = model.model_json_schema()
     except pydantic.errors.PydanticUserError as error:
@@ -138,7 +143,7 @@ def _model(model: type[pydantic.BaseModel]) -> Schema:
 
 
 def _json_schema(given: Mapping[str, Any]) -> Schema:
-    import jsonschema  # takes 0.1 s: only those who ask for it pay for it
+    import jsonschema
 
     asked = dict(given)
     try:

@@ -20,7 +20,8 @@ from dfllm._core.types import Failure, Message, Messages, Missing, Recipe, Role
 Render: TypeAlias = Callable[[Sequence[Plain]], Messages | Failure]
 
 #: pieces of output that are put together before their size is looked at
-_PIECES = 1_000
+_PIECES = 8_000
+_KEYS = ("role", "content")
 _ROLES: tuple[str, ...] = get_args(Role)
 
 
@@ -49,21 +50,22 @@ class Prompt:
         TemplateError: a template cannot be read, or has in it what no prompt may have.
     """
 
-    __slots__ = ("_parts", "_places", "_variables", "_vacant", "columns")
+    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns")
 
     def __init__(self, recipe: Recipe) -> None:
-        templates = [
-            (role, _compiled(source, _called(number, role, len(recipe.messages))))
-            for number, (role, source) in enumerate(recipe.messages, 1)
+        parts = [
+            _part(template.role, template.content, _called(number, template.role, len(recipe.messages)))
+            for number, template in enumerate(recipe.messages, 1)
         ]
-        labels = {variable: label for _, template in templates for variable, label in template.columns.items()}
+        labels = {variable: label for part in parts for variable, label in part.template.columns.items()}
         self.columns: tuple[Hashable, ...] = tuple(sorted(set(labels.values()), key=_order))
-        self._variables = tuple(labels)
-        self._places = tuple(self.columns.index(label) for label in labels.values())
-        self._vacant = tuple(BlankCell() if recipe.missing == "render" else MissingCell(label) for label in self.columns)
-        self._parts = [
-            _Part(role, template, None if template.columns else _constant(role, template)) for role, template in templates
-        ]
+        # More variables than columns where one is read by its name and as row["name"] too.
+        places = sorted((self.columns.index(label), variable) for variable, label in labels.items())
+        self._places = tuple(place for place, _ in places)
+        self._variables = tuple(variable for _, variable in places)
+        blank = recipe.missing == "render"
+        self._vacant = tuple(BlankCell() if blank else MissingCell(label) for label in self.columns)
+        self._parts = parts
 
     def renderer(self, clock: Callable[[], float] = time.thread_time) -> Render:
         """Return a function from one row's values to its messages. It is for one thread at a time.
@@ -79,16 +81,19 @@ class Prompt:
         cells: dict[str, Any] = {}
         row = Row(cells, meter)
         variables, places, vacant, parts = self._variables, self._places, self._vacant, self._parts
-        straight = places == tuple(range(len(places)))
+        count = len(self.columns)
+        straight = len(places) == count
         draws = [(part.constant, part.role, _drawer(part.template), part.template.root) for part in parts]
 
         def render(values: Sequence[Plain]) -> Messages | Failure:
+            if len(values) != count:
+                raise ValueError(f"{len(values)} values for {count} columns")
             given: Sequence[Any] = values
             if None in values:
-                given = [gap if value is None else value for value, gap in zip(values, vacant, strict=True)]
+                given = [gap if value is None else value for value, gap in zip(values, vacant, strict=False)]
             if not straight:
                 given = [given[place] for place in places]
-            cells.update(zip(variables, given, strict=True))
+            cells.update(zip(variables, given, strict=False))
             if row.vars:
                 row.vars.clear()
                 row.exported_vars.clear()
@@ -103,22 +108,21 @@ class Prompt:
         return render
 
 
-def _compiled(source: str, called: str) -> Compiled:
+def _part(role: str, source: str, called: str) -> _Part:
     try:
-        return compiled(source)
+        template = compiled(source)
     except TemplateError as error:
         raise TemplateError(f"{called}, {error}") from error
+    if template.columns:
+        return _Part(role, template, None)
+    try:
+        return _Part(role, template, Message(role, _drawer(template)(template.root(Row({}, Meter())))))
+    except Exception as error:
+        raise TemplateError(f"{called} cannot be rendered: {_reason(error)}") from error
 
 
 def _called(number: int, role: str, count: int) -> str:
     return "The template" if count == 1 else f"The template of message {number} ({role})"
-
-
-def _constant(role: str, template: Compiled) -> Message:
-    try:
-        return Message(role, _drawer(template)(template.root(Row({}, Meter()))))
-    except Exception as error:
-        raise TemplateError(f"The template cannot be rendered: {_reason(error)}") from error
 
 
 def _order(label: Hashable) -> tuple[str, str]:
@@ -136,16 +140,13 @@ def _at_once(pieces: Iterator[str]) -> str:
 
 
 def _in_lots(pieces: Iterator[str]) -> str:
-    lot = list(islice(pieces, _PIECES))
-    if len(lot) < _PIECES:
-        return "".join(lot)
-    lots: list[str] = []
-    size = 0
-    while lot:
-        lots.append("".join(lot))
+    lots = ["".join(islice(pieces, _PIECES))]
+    size = len(lots[0])
+    fits(size)
+    for piece in pieces:
+        lots.append(piece + "".join(islice(pieces, _PIECES)))
         size += len(lots[-1])
         fits(size)
-        lot = list(islice(pieces, _PIECES))
     return "".join(lots)
 
 
@@ -154,6 +155,8 @@ def _reason(error: Exception) -> str:
         return "no such key"
     if isinstance(error, RecursionError):
         return "nested too deeply"
+    if isinstance(error, OverflowError):
+        return "number too large"
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -174,7 +177,7 @@ def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable]) -> 
 
 
 def _no_label(label: Hashable, available: Sequence[Hashable]) -> str:
-    alike = [f'row[{other!r}]' for other in available if str(other) == str(label)]
+    alike = [f"row[{other!r}]" for other in available if str(other) == str(label)]
     return str(TemplateError.no_column(f"row[{label!r}]", [repr(other) for other in available])) + (
         f" Did you mean {alike[0]}?" if alike else ""
     )
@@ -197,7 +200,7 @@ def recipe_of(
         raise OptionError(f"missing takes {', '.join(map(repr, get_args(Missing)))}; found {missing!r}.")
     if isinstance(prompt, str):
         messages = [Message("user", _content(prompt, "prompt"))]
-    elif isinstance(prompt, Sequence) and not isinstance(prompt, bytes | bytearray):
+    elif isinstance(prompt, list | tuple):
         messages = [_message(message, f"message {number} of prompt") for number, message in enumerate(prompt, 1)]
     else:
         raise OptionError(f"prompt takes text or a list of messages; found {type(prompt).__name__}.")
@@ -214,8 +217,8 @@ def _message(message: object, called: str) -> Message:
     if not isinstance(message, Mapping):
         raise OptionError(f"{called} is no dict with role and content; found {type(message).__name__}.")
     for key in message:
-        if key not in ("role", "content"):
-            raise OptionError(f"{called} has a key {key!r}; it takes role and content.{near(str(key), ('role', 'content'))}")
+        if key not in _KEYS:
+            raise OptionError(f"{called} has a key {key!r}; it takes role and content.{near(str(key), _KEYS)}")
     role = message.get("role")
     if role not in _ROLES:
         raise OptionError(f"{called} has the role {role!r}; roles are {', '.join(_ROLES)}.{near(str(role), _ROLES)}")

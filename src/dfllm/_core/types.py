@@ -1,9 +1,15 @@
-"""The words of the house as frozen values: what a question is, and how it can end."""
+"""The words of the house as frozen values: what a question is, and how it can end.
+
+Values that exist once a row are msgspec structs with ``gc=False``: they hold no cycles, and a million of them would
+keep Python's collector busy for longer than everything else a re-run does.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
+
+import msgspec
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant"]
 Billing: TypeAlias = Literal["free", "paid", "maybe"]
@@ -13,7 +19,7 @@ Missing: TypeAlias = Literal["skip", "render", "raise"]
 Key: TypeAlias = bytes
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One turn of a conversation.
 
     Attributes:
@@ -87,7 +93,7 @@ class Request:
     messages: Messages
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """What the provider said, read from a body that is an answer.
 
     Attributes:

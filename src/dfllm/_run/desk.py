@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import repeat
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
+
+import msgspec
 
 from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
-from dfllm._core.inputs import has_nul, input_failure
+from dfllm._core.inputs import has_nul, nul_failure, surrogate_failure
 from dfllm._core.keys import keyer
 from dfllm._core.output import Cells, interpreter
 from dfllm._core.schema import Schema
@@ -21,12 +23,12 @@ from dfllm._wire.providers import Dialect
 Cache: TypeAlias = Literal["use", "retry", "only"]
 Source: TypeAlias = Literal["store", "live"]
 
-WINDOW = 10_000
+WINDOW = 2_000
 #: When the first rows all fail in the template, it is the template that is wrong, not the rows.
 _ALL_FAIL = 20
 
 
-class Settled(NamedTuple):
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What a row gets.
 
     Attributes:
@@ -93,7 +95,7 @@ class Order:
     stop_at_failure: bool = False
 
 
-class Missing(NamedTuple):
+class Missing(msgspec.Struct, frozen=True, gc=False):
     """A row whose answer is not in the store."""
 
     position: int
@@ -107,7 +109,7 @@ class Window:
 
     start: int
     settled: list[Settled | None]
-    missing: list[Missing] = field(default_factory=list)
+    missing: list[Missing]
 
 
 class Desk:
@@ -127,55 +129,63 @@ class Desk:
         rows = self._order.rows
         return ((start, min(rows, start + WINDOW)) for start in range(0, rows, WINDOW))
 
-    def rendered(self, start: int, stop: int) -> list[tuple[Key, Messages] | Failure]:
-        """Return each row's question, or why it has none."""
+    def rendered(self, start: int, stop: int) -> tuple[list[Key | None], list[Messages | Failure]]:
+        """Return each row's key and messages; no key and a failure where it has no question."""
         columns, unfit = self._order.cells(start, stop)
         rows = zip(*columns, strict=True) if columns else repeat((), stop - start)
         render, key_of = self._render, self._key_of
-        made: list[tuple[Key, Messages] | Failure] = []
-        for place, values in enumerate(rows):
-            said: Messages | Failure | None = unfit.get(place) if unfit else None
-            if said is None:
-                said = render(values)
-            if isinstance(said, Failure):
-                made.append(said)
-                continue
-            try:
-                asked = (key_of(said), said)
-            except UnicodeEncodeError:
-                made.append(input_failure("lone surrogate", self._order.prompt.columns, values))
-                continue
-            made.append(input_failure("NUL", self._order.prompt.columns, values) if has_nul(said) else asked)
+        keys: list[Key | None] = []
+        asked: list[Messages | Failure] = []
+        for values in rows:
+            said = render(values)
+            key = None
+            if said.__class__ is tuple:
+                try:
+                    key = key_of(said)  # type: ignore[arg-type]  # a tuple is no Failure
+                except UnicodeEncodeError:
+                    said = surrogate_failure(self._order.prompt.columns, values)
+            keys.append(key)
+            asked.append(said)
+        for place, failure in unfit.items():
+            keys[place], asked[place] = None, failure
         if start == 0:
-            self._refuse_hopeless(made)
-        return made
+            self._refuse_hopeless(asked)
+        return keys, asked
 
     @staticmethod
-    def _refuse_hopeless(made: Sequence[object]) -> None:
-        first = made[:_ALL_FAIL]
+    def _refuse_hopeless(asked: Sequence[object]) -> None:
+        first = asked[:_ALL_FAIL]
         failures = [one for one in first if isinstance(one, Failure) and one.type == "TemplateError"]
         if first and len(failures) == len(first):
             raise TemplateError(f"The template fails on the first {len(first)} rows: {failures[0].reason}")
 
     def prepare(self, start: int, stop: int) -> Window:
         """Return the window with everything in it that needs no asking."""
-        made = self.rendered(start, stop)
-        found = iter(self._store.known([one[0] for one in made if not isinstance(one, Failure)]))
-        window = Window(start, [None] * len(made))
-        decode, interpret, settled = self._decode, self.interpret, window.settled
-        retry = self._order.cache == "retry"
-        for place, one in enumerate(made):
-            if isinstance(one, Failure):
-                settled[place] = Settled(None, one, None)
-                continue
-            stored = next(found)
-            if stored is not None:
+        keys, asked = self.rendered(start, stop)
+        found = iter(self._store.known([key for key in keys if key is not None]))
+        settled: list[Settled | None] = []
+        missing: list[Missing] = []
+        decode, interpret, retry = self._decode, self.interpret, self._order.cache == "retry"
+        for place, key in enumerate(keys):
+            said = asked[place]
+            if key is None:
+                settled.append(Settled(None, cast("Failure", said), None))
+            elif (stored := next(found)) is None:
+                settled.append(self._missing(missing, start + place, key, cast("Messages", said)))
+            else:
                 outcome, cells = interpret(decode(stored.body))
-                if not (retry and isinstance(outcome, Failure)):
-                    settled[place] = Settled(one[0], outcome, cells, "store", stored.seconds, stored.cost)
-                    continue
-            window.missing.append(Missing(start + place, *one))
-        return window
+                if retry and isinstance(outcome, Failure):
+                    settled.append(self._missing(missing, start + place, key, cast("Messages", said)))
+                else:
+                    settled.append(Settled(key, outcome, cells, "store", stored.seconds, stored.cost))
+        return Window(start, settled, missing)
+
+    @staticmethod
+    def _missing(missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:
+        if has_nul(messages):
+            return Settled(None, nul_failure(), None)
+        missing.append(Missing(position, key, messages))
+        return None
 
     def answered(self, keys: Sequence[Key]) -> list[Settled | None]:
         """Return what others have answered meanwhile."""

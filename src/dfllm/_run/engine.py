@@ -130,7 +130,7 @@ class Engine:
             # Whoever pressed Ctrl-C is waiting: what is left is neither rendered nor looked up.
             rest = Settled(None, Failure("Cancelled", "interrupted; run again to go on"), None)
             done: asyncio.Future[Window] = asyncio.get_running_loop().create_future()
-            done.set_result(Window(bounds[0], [rest] * (bounds[1] - bounds[0])))
+            done.set_result(Window(bounds[0], [rest] * (bounds[1] - bounds[0]), []))
             return done
         return asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, *bounds)
 

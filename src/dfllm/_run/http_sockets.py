@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, Final
 
@@ -26,6 +28,10 @@ _IDLE_SECONDS: Final = 4.0
 _MOST_HEADER_BYTES: Final = 64 * 1024
 
 
+_open: Final[weakref.WeakSet[Sockets]] = weakref.WeakSet()
+_of_the_parent: Final[list[Sockets]] = []
+
+
 class Sockets:
     """The connections of one event loop; made inside it, closed inside it."""
 
@@ -34,6 +40,7 @@ class Sockets:
         self._timeout = aiohttp.ClientTimeout(connect=connect_seconds)
         self._pooled = self._session(keepalive_timeout=_IDLE_SECONDS)
         self._fresh = self._session(force_close=True)
+        _open.add(self)
 
     async def close(self) -> None:
         """Close every connection; whoever waits on one gets an error."""
@@ -143,6 +150,16 @@ def _because(error: httpx.TransportError, cause: BaseException) -> httpx.Transpo
     cause.__context__ = None
     error.__cause__ = cause
     return error
+
+
+def _leave_to_the_parent() -> None:
+    # A fork shares the parent's epoll. Were these collected in the child, the engine would close them, and that takes
+    # the parent's connections out of its own poll: their answers would never be noticed.
+    _of_the_parent.extend(_open)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def _trust() -> ssl.SSLContext:

@@ -14,16 +14,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-import httpx
-
 from dfllm._core.retry import TRIES, backoff_seconds, is_kept, may_retry, next_step, stops_run
 from dfllm._core.types import Failure, Key, Outcome
-from dfllm._run.http_errors import failure_of
 from dfllm._run.pace import Gate, Pace
 
-#: Answers that wait for one commit: enough to share its cost, few enough not to be felt.
+#: Answers that wait for one commit, and for how long: enough to share its cost, too short to be felt.
 _GROUP = 64
-_GROUP_SECONDS = 0.002
+_GROUP_SECONDS = 0.005
 
 
 class Answered(Protocol):
@@ -84,7 +81,7 @@ class Live:
     """Sends questions until each has an outcome.
 
     Args:
-        post: one HTTP exchange: body in, answer out; raises httpx errors.
+        post: one HTTP exchange: body in; an answer out, or why there is none.
         read: the dialect's reading of an answer.
         land: takes a group of ended questions; returns when they are on disk and told.
         missed: takes each attempt that was or may have been billed for nothing.
@@ -98,7 +95,7 @@ class Live:
     def __init__(
         self,
         *,
-        post: Callable[[bytes], Awaitable[Answered]],
+        post: Callable[[bytes], Awaitable[Answered | Failure]],
         read: Callable[[int, Mapping[str, str], bytes], Outcome],
         land: Callable[[list[Landed]], Awaitable[None]],
         missed: Callable[[Missed], None],
@@ -246,11 +243,10 @@ class Live:
     async def _exchange(self, ask: Ask) -> tuple[Outcome, bytes | None]:
         self.requests += 1
         ask.tries += 1
-        body: bytes | None = None
-        try:
-            answer = await self._post(ask.content)
-        except httpx.HTTPError as error:
-            outcome: Outcome = failure_of(error)
+        answer = await self._post(ask.content)
+        if isinstance(answer, Failure):
+            outcome: Outcome = answer
+            body: bytes | None = None
         else:
             body = answer.body
             outcome = self._read(answer.status, answer.headers, body)
@@ -335,8 +331,8 @@ class Live:
         """Join the next group to be committed; return what tells of its commit."""
         committed = self._committed
         self._group.append(landed)
-        if len(self._group) >= _GROUP:
-            self._flush()
+        if len(self._group) >= min(_GROUP, len(self._workers)):
+            self._flush()  # full, or everyone is waiting for it
         elif self._flush_timer is None:
             self._flush_timer = self._loop.call_later(_GROUP_SECONDS, self._flush)
         return committed

@@ -6,19 +6,15 @@ import atexit
 import os
 import threading
 import uuid
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, NamedTuple
 
 from dfllm._core.errors import near
-from dfllm._core.types import Response
+from dfllm._core.types import Failure, Response
 from dfllm._run import loop
 from dfllm._run.desk import Order, Sink
 from dfllm._run.engine import Engine
-from dfllm._run.http import Http, route
 from dfllm._run.live import Live
 from dfllm._run.pace import Gate, Pace
 from dfllm._run.prices import pricer
@@ -26,7 +22,13 @@ from dfllm._run.settings import Endpoint, Settings
 from dfllm._run.store import Store
 from dfllm._run.tally import Tally
 
+if TYPE_CHECKING:
+    from dfllm._run.http import Answer, Http, Route
+
+# The sockets' libraries take longer to import than all of ours; only those who send something wait for them.
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "dfllm"}
+#: Below this no process is short of file descriptors.
+_MANY = 500
 
 
 class Lane(NamedTuple):
@@ -63,6 +65,8 @@ class Runtime:
     def http(self) -> Http:
         """Return the sockets of the private loop; to be called there."""
         if self._http is None:
+            from dfllm._run.http import Http
+
             self._http = Http()
         return self._http
 
@@ -128,11 +132,15 @@ def engine_for(
         OptionError: the base URL may not be used. Nothing was sent.
         StoreError: the store cannot be opened. Nothing was sent.
     """
+    from dfllm._run.http import allow_descriptors, route
+
+    if settings.limits.concurrency > _MANY:
+        allow_descriptors(settings.limits.concurrency + _MANY)
     target = route(endpoint.base_url + order.dialect.path, _HEADERS, endpoint.secret)
     process = runtime()
 
     def live(**doors: object) -> Live:
-        post = partial(process.http().post, target, timeout_seconds=settings.timeout)
+        post = _poster(process.http(), target, settings.timeout)
         lane = process.lane(endpoint, order.terms.provider, order.terms.model)
         return Live(
             post=post,
@@ -160,8 +168,23 @@ def engine_for(
     )
 
 
+def _poster(http: Http, target: Route, timeout: float) -> Callable[[bytes], Awaitable[Answer | Failure]]:
+    import httpx
+
+    from dfllm._run.http_errors import failure_of
+
+    async def post(body: bytes) -> Answer | Failure:
+        try:
+            return await http.post(target, body, timeout)
+        except httpx.HTTPError as error:
+            return failure_of(error)
+
+    return post
+
+
 def near_model(endpoint: Endpoint, order: Order) -> str:
     """Return a hint that names the nearest model the provider lists, or nothing; never raises."""
+    import httpx
 
     async def listed() -> list[str]:
         headers = dict(_HEADERS)

@@ -17,7 +17,7 @@ from typing import Any
 from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store_fork
 from dfllm._run.store_claims import Claims
-from dfllm._run.store_errors import explain, is_busy, locked
+from dfllm._run.store_errors import BROKEN, explain, is_busy, locked
 from dfllm._run.store_files import beside, is_network, make_file, make_room
 from dfllm._run.store_lock import FileLock
 from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Stored, checksum, note_of, row_of
@@ -39,7 +39,7 @@ __all__ = ["Attempt", "Claimed", "Entry", "Source", "Stats", "Store", "Stored", 
 
 # The keys come as one piece of bytes that the statement cuts: half the price of a temp table filled for each window.
 _KNOWN = """
-    SELECT e.id, e.body, e.seconds, e.created, e.cost, e.checksum, e.provider, e.model
+    SELECT e.body, e.seconds, e.created, e.cost, e.checksum, e.provider, e.model
     FROM numbers n LEFT JOIN entries e
         ON e.key = substr(?1, n.i * 20 + 1, 20) AND e.created >= ?3
     WHERE n.i < ?2 ORDER BY n.i
@@ -113,7 +113,7 @@ class Store:
         if not {len(key) for key in keys} <= {KEY_BYTES}:
             raise ValueError(f"A key has {KEY_BYTES} bytes.")
         answers: list[Stored | None] = []
-        bad: dict[bytes, int] = {}
+        bad: set[bytes] = set()
         for first in range(0, len(keys), WINDOW):
             with self._explained(), self._reading:
                 answers += self._look_up(keys[first : first + WINDOW], since, bad)
@@ -121,12 +121,12 @@ class Store:
             self._set_aside(bad)
         return answers
 
-    def _look_up(self, keys: Sequence[bytes], since: float, bad: dict[bytes, int]) -> list[Stored | None]:
+    def _look_up(self, keys: Sequence[bytes], since: float, bad: set[bytes]) -> list[Stored | None]:
         found = self._connected().execute(_KNOWN, (b"".join(keys), len(keys), since))
         answers: list[Stored | None] = []
         add, new = answers.append, tuple.__new__  # this loop is what a re-run costs
-        for key, (number, body, seconds, created, cost, total, provider, model) in zip(keys, found, strict=True):
-            if number is None:
+        for key, (body, seconds, created, cost, total, provider, model) in zip(keys, found, strict=True):
+            if total is None:
                 add(None)
                 continue
             try:
@@ -135,15 +135,15 @@ class Store:
                     continue
             except (TypeError, struct.error):
                 pass
-            bad[key] = number
+            bad.add(key)
             add(None)
         return answers
 
-    def _set_aside(self, bad: dict[bytes, int]) -> None:
+    def _set_aside(self, bad: set[bytes]) -> None:
         first = self.damaged == 0
         self.damaged += len(bad)
         if self.failed is None:
-            self._submit(SetAside([(number, key) for key, number in bad.items()])).result()
+            self._submit(SetAside(sorted(bad))).result()
         if first:
             warnings.warn(
                 f"The store {self.path} has damaged entries; they are set aside and asked again. "
@@ -264,7 +264,7 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except BROKEN as error:
             if isinstance(error, StoreError):
                 raise
             if is_busy(error):

@@ -21,7 +21,7 @@ _PROC = Path("/proc")
 
 _ANSWERED = """
     SELECT n.i FROM numbers n CROSS JOIN entries e ON e.key = substr(?1, n.i * 20 + 1, 20)
-    WHERE n.i < ?2 AND e.created >= ?3
+    WHERE n.i < ?2 AND e.created >= ?3 AND e.checksum NOT NULL
 """
 _CLAIMED = """
     SELECT n.i, c.owner, c.owner = ?3 AND c.run = ?4

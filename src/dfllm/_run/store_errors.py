@@ -36,6 +36,10 @@ _CODES = {
 }
 
 
+#: What SQLite raises about a file or a disk. The last one comes where its message quotes damaged bytes of the schema.
+BROKEN = (sqlite3.Error, OSError, UnicodeDecodeError)
+
+
 class Locked(StoreError):
     """Another process held the store for longer than we wait; this may pass."""
 
@@ -53,7 +57,7 @@ def is_busy(error: Exception) -> bool:
 def is_mistake(error: Exception) -> bool:
     """Return whether what was asked cannot be done, rather than that the disk or the file cannot do it."""
     asked = (sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.IntegrityError, sqlite3.DataError)
-    return isinstance(error, asked) or not isinstance(error, (sqlite3.Error, OSError, MemoryError))
+    return isinstance(error, asked) or not isinstance(error, (*BROKEN, MemoryError))
 
 
 def explain(error: Exception, path: Path) -> StoreError:
@@ -64,6 +68,8 @@ def explain(error: Exception, path: Path) -> StoreError:
     code = code_of(error)
     if isinstance(error, OSError):
         code = _CODES.get(error.errno or 0, 0)
+    if isinstance(error, UnicodeDecodeError):
+        code, said = sqlite3.SQLITE_CORRUPT, "its schema cannot be read"
     found, todo = _SENTENCES.get(code, (said, f"See what the message says, or {ELSEWHERE}."))
     aside = "" if found == said else f" ({said})"
     return StoreError(f"The store {path} cannot be used: {found}{aside}. {todo}")

@@ -24,10 +24,10 @@ WINDOW = 10_000
 # Plain rowid tables for what has a body: WITHOUT ROWID costs 3.4 times the disk there. The body comes last, so that
 # the other columns are read without walking its overflow pages. Claims are small, so one B-tree serves them best.
 # Owners are never numbered twice: a claim of one who is gone must not become another's. What is in quarantine may be
-# anything.
+# anything. A checksum is never NULL, but SQLite must not rely on it: where damage made it so the entry is missing.
 _ENTRIES = """CREATE TABLE entries(
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, provider TEXT NOT NULL, model TEXT NOT NULL,
-    created REAL NOT NULL, seconds REAL NOT NULL, cost INTEGER, checksum INTEGER NOT NULL, body BLOB NOT NULL
+    created REAL NOT NULL, seconds REAL NOT NULL, cost INTEGER, checksum INTEGER, body BLOB NOT NULL
 )"""
 _QUARANTINE = "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, found REAL, key, provider, model, created, seconds,\
  cost, checksum, body)"

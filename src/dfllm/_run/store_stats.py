@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import NamedTuple
 
+from dfllm._run.store_errors import BROKEN
 from dfllm._run.store_files import beside
 from dfllm._run.store_schema import journal_of, text_of
 from dfllm._run.store_work import is_whole
@@ -114,6 +115,6 @@ def verification_of(connection: sqlite3.Connection) -> Verification:
                 damaged.append(row[0] if isinstance(row[0], bytes) else b"")
         lines = connection.execute("PRAGMA integrity_check(20)").fetchall()
         integrity = "; ".join(text_of(line) for (line,) in lines)
-    except sqlite3.Error as error:
+    except BROKEN as error:
         integrity = str(error)
     return Verification(entries, tuple(damaged), integrity, integrity == "ok" and not damaged)

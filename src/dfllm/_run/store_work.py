@@ -56,9 +56,9 @@ class Release(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """Entries whose checksum did not hold: their row numbers and the keys they were found under."""
+    """Entries whose checksum did not hold, by the keys they were found under."""
 
-    rows: Sequence[tuple[int, bytes]]
+    keys: Sequence[bytes]
 
 
 class Beat(NamedTuple):
@@ -126,20 +126,21 @@ class Desk:
 
     def _set_aside(self, connection: sqlite3.Connection, works: list[SetAside]) -> Sequence[object]:
         for work in works:
-            for number, key in work.rows:
-                self._quarantine(connection, number, key)
+            for key in work.keys:
+                self._quarantine(connection, key)
         return [None] * len(works)
 
-    def _quarantine(self, connection: sqlite3.Connection, number: int, key: bytes) -> None:
-        # By number, so that the key is the row's own and not the index's.
-        row = connection.execute(_ONE, (number,)).fetchone()
+    def _quarantine(self, connection: sqlite3.Connection, key: bytes) -> None:
+        found = connection.execute("SELECT id FROM entries WHERE key = ?", (key,)).fetchone()
+        # By its number, so that the key is the row's own and not the index's.
+        row = None if found is None else connection.execute(_ONE, found).fetchone()
         if row is None or is_whole(row, key):
             return  # somebody else was faster
         if row[0] != key:
             # The index leads to another row. To remove it would harm an answer that may be good.
             raise self._damaged()
-        connection.execute(_COPY, (self._clock(), number))
-        connection.execute("DELETE FROM entries WHERE id = ?", (number,))
+        connection.execute(_COPY, (self._clock(), *found))
+        connection.execute("DELETE FROM entries WHERE id = ?", found)
 
     def _beat(self, connection: sqlite3.Connection, works: list[Beat]) -> Sequence[object]:
         self._claims.beat(connection)

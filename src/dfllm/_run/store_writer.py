@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dfllm._core.errors import StoreError
-from dfllm._run.store_errors import ELSEWHERE, Locked, explain, is_busy, is_mistake, locked
+from dfllm._run.store_errors import BROKEN, ELSEWHERE, Locked, explain, is_busy, is_mistake, locked
 from dfllm._run.store_files import beside, identity_of
 from dfllm._run.store_lock import FileLock
 from dfllm._run.store_schema import transaction
@@ -24,7 +24,9 @@ LINGER_SECONDS = 0.002
 ENOUGH_ROWS = 100
 #: The most rows in one commit, so that other processes get their turn.
 MOST_ROWS = 5_000
-#: The WAL's length at which it is copied into the database, and at which readers are waited for.
+#: The WAL's length at which it is copied into the database, and at which readers are waited for. Keys are random, so
+#: each row writes an index page of its own; copied rarely, a page is copied once for many rows. At 200,000 answers a
+#: row costs a third less than with 16 MiB.
 CHECKPOINT_BYTES = 64 << 20
 TRUNCATE_BYTES = 4 * CHECKPOINT_BYTES
 #: How long SQLite itself waits for a lock before we look at our own deadline again.
@@ -139,18 +141,26 @@ class Writer:
         except queue.Empty:
             self._beat_at = None
             return [Job(Beat(), Future())], True
-        if busy and self._queue.qsize() < ENOUGH_ROWS:
+        if job is None:
+            return [], False
+        batch = [job]
+        more = self._drain(batch)
+        if busy and more and sum(size_of(each.work) for each in batch) < ENOUGH_ROWS:
             time.sleep(LINGER_SECONDS)
-        batch: list[Job] = []
-        rows = 0
-        while job is not None:
-            batch.append(job)
-            rows += size_of(job.work)
-            if rows >= MOST_ROWS or self._queue.empty():
-                break
+            more = self._drain(batch)
+        return batch, more
+
+    def _drain(self, batch: list[Job]) -> bool:
+        """Add what waits to a batch, up to a commit's worth; returns whether more may come."""
+        rows = sum(size_of(job.work) for job in batch)
+        while rows < MOST_ROWS and not self._queue.empty():
             # Nobody else takes from the queue, so this does not wait.
             job = self._queue.get()
-        return batch, job is not None
+            if job is None:
+                return False
+            batch.append(job)
+            rows += size_of(job.work)
+        return True
 
     def _seconds_to_beat(self) -> float | None:
         """Return how long until a sign of life is due, None where nothing is claimed."""
@@ -247,7 +257,7 @@ class Writer:
             _, pages, copied = self._connected().execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except FileNotFoundError:
             return  # a rollback journal
-        except sqlite3.Error as error:
+        except BROKEN as error:
             if not is_busy(error):
                 self.failed = explain(error, self._path)
             return
@@ -259,7 +269,7 @@ class Writer:
         connection = self._connection
         if connection is None:
             return
-        with suppress(sqlite3.Error, OSError), self._lock.held(), self.working:
+        with suppress(*BROKEN), self._lock.held(), self.working:
             if self.failed is None:
                 with transaction(self._connected()):
                     self._hands.do(connection, [Leave()])

@@ -14,6 +14,8 @@ from .asks import Ask, first_tokens, tokens_of
 
 MODELS = ("small", "large", "echo")
 
+_READ_CHARS = 20_000  # of a longer prompt only the beginning is looked at: one loop serves everybody
+
 _TRANSLATE = re.compile(r"\btranslat", re.IGNORECASE)
 _SHORTEN = re.compile(r"\bsummar|\btl;?dr\b|\bshorten\b|\bheadline\b|\btitle\b", re.IGNORECASE)
 _YES_OR_NO = re.compile(r"\byes\W+(?:or\W+)?no\b|\btrue or false\b", re.IGNORECASE)
@@ -54,9 +56,10 @@ def answers_to(ask: Ask, seed: int = 0) -> tuple[Answer, ...]:
 def _answer(ask: Ask, key: str) -> str:
     if ask.model == "echo":
         return ask.text
+    text = ask.text[:_READ_CHARS]
     if ask.schema is not None:
-        return json.dumps(schemas.fit(ask.schema, ask.text, key), ensure_ascii=False, separators=(",", ":"))
-    return _in_form(ask.text, key) or _sentences(ask.text, key, more=2 if ask.model == "large" else 0)
+        return json.dumps(schemas.fit(ask.schema, text, key), ensure_ascii=False, separators=(",", ":"))
+    return _in_form(text, key) or _sentences(text, key, more=2 if ask.model == "large" else 0)
 
 
 def _within(ask: Ask, text: str) -> Answer:

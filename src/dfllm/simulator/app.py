@@ -162,7 +162,8 @@ class _Desk:
         if self.manners.key is None:
             return
         scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(presented.encode(), self.manners.key.encode()):
+        given = presented.encode("utf-8", "surrogateescape")  # headers are bytes that need not be text
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given, self.manners.key.encode()):
             raise openai.Rejected(openai.bad_key(presented))
 
     async def send(self, request: web.Request, reply: Reply, seconds: float = 0.0) -> web.StreamResponse:
