@@ -103,7 +103,8 @@ def test_public_classes_have_a_docstring_of_their_own():
 
 
 def test_imports_go_down_only():
-    """The floors, as pyproject.toml states them."""
+    """The floors, as pyproject.toml states them; import-linter is in the group of lints, and CI runs it anyway."""
+    pytest.importorskip("importlinter")
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"]
 
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)

@@ -22,15 +22,17 @@ def test_new_file_has_the_usual_mode(tmp_path: Path):
 
 
 def test_replaced_file_keeps_its_mode(tmp_path: Path):
-    """Who could read the old file can read the new one, and nobody else."""
+    """Who could read the old file can read the new one, and nobody else, not even while it is written."""
     path = tmp_path / "old"
     path.write_bytes(b"old")
-    path.chmod(0o604)
+    path.chmod(0o602)
 
     with replacing(path) as stream:
         stream.write(b"new")
+        unfinished = [found.stat().st_mode & 0o777 for found in tmp_path.iterdir() if found != path]
 
-    assert (b"new", 0o604) == (path.read_bytes(), path.stat().st_mode & 0o777)
+    assert [0o600] == unfinished
+    assert (b"new", 0o602) == (path.read_bytes(), path.stat().st_mode & 0o777)
 
 
 def test_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path):

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dfllm._core.cells import Plain, plain
 from dfllm._core.errors import OptionError
+from dfllm._core.inputs import has_surrogate
 from dfllm._core.keys import text_of
 from dfllm._core.schema import Schema
 from dfllm._core.strict import Kind
@@ -58,15 +59,17 @@ def cells_of(frame: pd.DataFrame, labels: Sequence[Hashable]) -> Callable[[int, 
 def _plain(label: Hashable, column: pd.Series[Any], unfit: dict[int, Failure]) -> Column:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        # The categories are converted once, not each cell.
-        categories = [*_plain(label, pd.Series(dtype.categories), {}), None]
-        return [categories[code] for code in column.cat.codes.tolist()]
+        return _of_categories(label, column, unfit)
     kind = getattr(dtype, "kind", "O")
     if kind in "iub" and not column.hasnans:
-        return column.tolist()
-    if kind == "f" and not isinstance(dtype, pd.ArrowDtype):
-        return [None if value is pd.NA or math.isnan(value) else value for value in column.tolist()]
-    values = column.to_numpy(dtype=object, na_value=cast("Any", None)).tolist()
+        return column.to_numpy().tolist()
+    if kind == "f":
+        numbers = column.to_numpy(dtype="float64", na_value=np.nan).tolist()
+        return [None if math.isnan(number) else number for number in numbers]
+    if isinstance(dtype, pd.ArrowDtype):
+        values = pa.array(column.array).to_pylist()  # pandas would make floats of integers in lists with a null
+    else:
+        values = column.to_numpy(dtype=object, na_value=cast("Any", None)).tolist()
     made: Column = []
     for place, value in enumerate(values):
         if value is None or type(value) is str:
@@ -77,7 +80,22 @@ def _plain(label: Hashable, column: pd.Series[Any], unfit: dict[int, Failure]) -
         except ValueError as error:
             unfit[place] = Failure("BadInput", f"{error} in column {label!r}")
             made.append(None)
+        except Exception:  # noqa: BLE001  # the methods of a user's own class may raise anything, with anything in it
+            unfit[place] = Failure("BadInput", f"{type(value).__name__} cannot be read in column {label!r}")
+            made.append(None)
     return made
+
+
+def _of_categories(label: Hashable, column: pd.Series[Any], unfit: dict[int, Failure]) -> Column:
+    """Return the values of a categorical column; each category is converted once, not each cell."""
+    if len(column.cat.categories) > len(column):
+        column = column.cat.remove_unused_categories()
+    odd: dict[int, Failure] = {}
+    categories = [*_plain(label, pd.Series(column.cat.categories), odd), None]
+    codes = column.cat.codes.tolist()
+    if odd:
+        unfit.update({place: odd[code] for place, code in enumerate(codes) if code in odd})
+    return [categories[code] for code in codes]
 
 
 class Names(NamedTuple):
@@ -107,6 +125,8 @@ def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
     """
     if not isinstance(cast("object", into), str) or not into:
         raise OptionError(f"into takes a column's name; found {into!r}.")
+    if has_surrogate(into):
+        raise OptionError(f"into={into!r} holds a lone surrogate, which no column's name can.")
     if schema is None or schema.single:
         results = {into: next(iter(schema.fields.values())) if schema else "text"}
     else:
@@ -239,7 +259,10 @@ class Columns:
             name: _pandas(pa.chunked_array([chunk[number] for chunk in sealed], type=kind)).array
             for number, (name, kind) in enumerate(zip(self._names.all, self._types, strict=True))
         }
-        return frame.assign(**made)
+        whole = frame.assign()  # a copy, of the user's own kind of frame
+        for name, column in made.items():
+            whole[name] = column  # not as assign's arguments: a column may be called self
+        return whole
 
     def _sealed(self, start: int, size: int) -> list[pa.Array]:
         chunk = self._chunks[start]
@@ -283,7 +306,9 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 def scrubbed(text: str | None) -> str | None:
     """Return the text with lone surrogates replaced by U+FFFD."""
-    return None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if text is None or text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _pandas(column: pa.ChunkedArray) -> pd.Series[Any]:

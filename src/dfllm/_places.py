@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             if path.exists():
-                beside.chmod(path.stat().st_mode & 0o7777)
+                beside.chmod(stat.S_IMODE(path.stat().st_mode))  # which the umask may have narrowed
             os.fsync(stream.fileno())
         beside.replace(path)
     except BaseException:
@@ -61,7 +62,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _open_beside(path: Path) -> tuple[int, Path]:
     beside = path.with_name(f".dfllm-{uuid.uuid4().hex[:12]}.tmp")
-    return os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), beside
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o666
+    return os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), beside
 
 
 def _sync(folder: Path) -> None:

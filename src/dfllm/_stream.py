@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
 from dfllm._core.types import Failure
-from dfllm._frame import DETAILS, details_of
+from dfllm._frame import DETAILS, details_of, scrubbed
 from dfllm._run import loop
 from dfllm._run.desk import Settled
 from dfllm._run.engine import Engine
@@ -62,8 +62,9 @@ class _Teller:
     def _completion(self, position: int, one: Settled) -> Completion:
         value: Any = None
         if one.cells is not None:
-            value = one.cells[0] if self._fields is None else dict(zip(self._fields, one.cells, strict=True))
-        error = str(one.outcome) if isinstance(one.outcome, Failure) else None
+            cells = [scrubbed(cell) if isinstance(cell, str) else cell for cell in one.cells]
+            value = cells[0] if self._fields is None else dict(zip(self._fields, cells, strict=True))
+        error = scrubbed(str(one.outcome)) if isinstance(one.outcome, Failure) else None
         details = dict(zip(DETAILS, details_of(one), strict=True)) if self._details else None
         return Completion(position, self._index[position], value, error, details)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,14 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "cache": ("use", "retry", "only"),
     "on_error": ("keep", "raise", "stop"),
 }
+_KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
+    ("details", (bool,), "True or False"),
+    ("overwrite", (bool, type(None)), "True, False or None"),
+    ("tag", (str, type(None)), "text"),
+)
+_NOT_GIVEN = object()
+#: A warning names the line that made the call, also where the call was awaited.
+_PASSED_OVER = ("dfllm", "asyncio")
 
 
 class Options(TypedDict, total=False):
@@ -298,7 +307,7 @@ class Work:
             said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
         if self.on_error != "keep":
             raise RowsFailed(said, frame=ending.frame, failure=stopped)
-        warnings.warn(said, RowsFailedWarning, stacklevel=4)
+        warnings.warn(said, RowsFailedWarning, stacklevel=_outside())
         return ending.frame
 
     def _explained(self, stopped: Failure) -> str:
@@ -319,3 +328,15 @@ def _check_choices(options: Options) -> None:
         value = options.get(name, choices[0])
         if value not in choices:
             raise OptionError(f"{name}={value!r} does not fit; it takes {', '.join(map(repr, choices))}.")
+    for name, kinds, wanted in _KINDS:
+        given = options.get(name, _NOT_GIVEN)
+        if given is not _NOT_GIVEN and not isinstance(given, kinds):
+            raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
+
+
+def _outside() -> int:
+    """Return the stack level, as `warnings.warn` counts it, of the line that called this library."""
+    level, frame = 1, sys._getframe(1)  # the caller of this, which is the one that warns
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER:
+        level, frame = level + 1, frame.f_back
+    return level

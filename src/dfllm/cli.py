@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 import click
 import pandas as pd
@@ -17,7 +16,7 @@ from dfllm._cli.options import asking, printing_json
 from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, clean, fail, line, tell
 from dfllm._cli.simulate import simulate
 from dfllm._cli.store import store
-from dfllm._core.errors import RunStopped
+from dfllm._core.errors import RowsFailed, RunStopped
 from dfllm._core.schema import schema_of
 from dfllm._frame import names_of
 from dfllm._places import check_place, replacing
@@ -128,8 +127,8 @@ def _load(given: Mapping[str, Any]) -> _Source:
     try:
         if source == "-":
             return _Source(_tables.read(sys.stdin.buffer, form), ())
+        stamp = _stamp(Path(source))
         with Path(source).open("rb") as stream:
-            stamp = _stamp(os.fstat(stream.fileno()))
             return _Source(_tables.read(stream, form), stamp)
     except _tables.TableError as error:
         raise _tables.TableError(f"{source} cannot be read: {error}.") from error
@@ -137,7 +136,10 @@ def _load(given: Mapping[str, Any]) -> _Source:
         raise _tables.TableError(f"{source} cannot be read: {_reason(error)}.") from error
 
 
-def _stamp(found: os.stat_result) -> tuple[int, ...]:
+def _stamp(path: Path) -> tuple[int, ...]:
+    if not path.exists():
+        return ()
+    found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
@@ -174,16 +176,14 @@ def run(*, as_json: bool, **given: Any) -> None:
         except KeyboardInterrupt:
             interrupted = True
         except RunStopped as error:
-            _report(as_json=as_json, quiet=True, to_stderr=target.path is None)
-            said = str(error).replace(", see .frame", "")  # which is for those who write Python
-            fail(f"{said}\n{target} was not written. What was answered is in the store: run again to go on.")
+            _give_up(error, target, as_json=as_json, quiet=given["progress"] is False)
     done = dfllm.last_run()
     if done is None or done is before:
         raise KeyboardInterrupt
     facts = done.to_dict()
     if interrupted and not facts["ok"]:
         fail(f"interrupted before any row had an answer; {target} was not written.", INTERRUPTED)
-    if target.path is not None and given["in_place"] and source.stamp != _stamp(target.path.stat()):
+    if target.path is not None and given["in_place"] and source.stamp != _stamp(target.path):
         fail(f"{target} was changed meanwhile and is left as it is. Run again: what was answered costs nothing.")
     schema = None if given["schema"] is None else schema_of(given["schema"])
     made = names_of(given["into"], schema, details=given["details"]).all
@@ -194,6 +194,14 @@ def run(*, as_json: bool, **given: Any) -> None:
         fail(f"interrupted; {known}. Run again to go on.", INTERRUPTED)
     if facts["failed"] or facts["stopped"]:
         raise click.exceptions.Exit(FAILED_ROWS)
+
+
+def _give_up(error: RunStopped, target: _Target, *, as_json: bool, quiet: bool) -> NoReturn:
+    rows_failed = isinstance(error, RowsFailed)  # else one cause stands for all rows, and the message has it
+    facts = _report(as_json=as_json, quiet=quiet or not rows_failed, to_stderr=target.path is None)
+    said = str(error).replace(", see .frame", "")  # which is for those who write Python
+    saved = " What was answered is in the store: run again to go on." if facts["ok"] else ""
+    fail(f"{said}\n{target} was not written.{saved}")
 
 
 def _deliver(target: _Target, table: _tables.Table, frame: pd.DataFrame, made: Sequence[str]) -> None:
@@ -214,18 +222,20 @@ def _deliver(target: _Target, table: _tables.Table, frame: pd.DataFrame, made: S
         fail(f"{target} could not be written: {_reason(error)}. {saved}")
 
 
-def _report(*, as_json: bool, quiet: bool, to_stderr: bool) -> None:
-    """Print the last run's report: JSON if asked for, else a line, and an example of each error."""
+def _report(*, as_json: bool, quiet: bool, to_stderr: bool) -> dict[str, Any]:
+    """Print the last run's report: JSON if asked for, else a line, and an example of each error. Returns its counts."""
     done = dfllm.last_run()
     assert done is not None
+    facts = done.to_dict()
     if as_json:
-        click.echo(line(done.to_dict()), err=to_stderr)
+        click.echo(line(facts), err=to_stderr)
     elif not quiet:
         tell(repr(done))
-        failures = done.failures
+        failures = done.failures if facts["failed"] else pd.DataFrame({"type": []})
         for kind, count in failures["type"].value_counts().head(_SHOWN_ERRORS).items():
             example = failures.loc[(failures["type"] == kind).to_numpy(), "error"].iloc[0]
             tell(f"  {count:,} x {example}")
+    return facts
 
 
 @main.command(help=_PLAN_HELP, short_help="Say what run would do; nothing is sent.", epilog=_PLAN_EPILOG)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from dfllm._work import Ending
@@ -77,14 +78,15 @@ class Run:
             >>> len(dfllm.last_run().failures)
             0
         """
-        errors = self.frame[self._ending.error_column]
-        kinds = errors.str.split(":", n=1).str[0]
-        failed = (errors.notna() & (kinds != "Skipped")).to_numpy(dtype=bool)
-        positions = [place for place, one in enumerate(failed) if one]
-        return pd.DataFrame(
-            {"position": positions, "type": kinds[failed].to_numpy(), "error": errors[failed].to_numpy()},
-            index=self.frame.index[failed],
-        )
+        errors = enumerate(self.frame[self._ending.error_column].tolist())
+        failed = [(place, one) for place, one in errors if isinstance(one, str) and not one.startswith("Skipped:")]
+        positions = np.array([place for place, _ in failed], dtype="int64")
+        found = {
+            "position": pd.Series(positions),
+            "type": pd.Series([one.partition(":")[0] for _, one in failed], dtype="str"),
+            "error": pd.Series([one for _, one in failed], dtype="str"),
+        }
+        return pd.DataFrame(found).set_axis(self.frame.index.take(positions))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as plain values, fit for JSON.
@@ -142,8 +144,8 @@ class Run:
     def _repr_html_(self) -> str:
         ending, tally = self._ending, self._ending.tally
         green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
-        fresh = max(0, tally.done - tally.known - tally.failed - tally.skipped)
-        bar = [("new", fresh, green), ("known", tally.known, blue), ("failed", tally.failed, red)]
+        known = tally.known_ok
+        bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
         retried = ", ".join(f"{count:,} after {kind}" for kind, count in tally.retries.most_common(4))
         unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
         return _PAGE.render(

@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("@{{ user }}, hello", "@{{ user }}, hello"),
         ("@prompt.txt\nand more", "@prompt.txt\nand more"),
         ("prompt.j2", "prompt.j2"),
-        ("x" * 10_000, "x" * 10_000),
+        ("ü" * 10_000, "ü" * 10_000),
         ("", ""),
     ],
 )

@@ -24,7 +24,9 @@ def path() -> Path:
     path = Path(os.environ["DFLLM_STORE"])
     store = Store(path)
     keys = [bytes([number]) * 20 for number in range(3)]
-    store.save([Entry(key, b"{}", "openai", "gpt-mini", 1_699_963_200.0, 0.5, 1_500_000) for key in keys], "r_1").result()
+    store.save(
+        [Entry(key, b"{}", "openai", "gpt-mini", 1_699_963_200.0, 0.5, 1_500_000) for key in keys], "r_1"
+    ).result()
     store.close()
     return path
 

@@ -40,7 +40,7 @@ def test_messages_keep_role_and_order():
         Recipe((Message("system", "You are {{ who }}."), Message("user", "{{ ask }}"), Message("assistant", "Yes?")))
     )
 
-    assert ("ask", "who") == made.columns
+    assert made.columns == ("ask", "who")
     assert (
         Message("system", "You are a cook."),
         Message("user", "What is salt?"),
@@ -62,26 +62,25 @@ def test_prompt_without_columns_renders():
     """A prompt may read nothing of its rows."""
     made = prompt("Say hello.")
 
-    assert () == made.columns
+    assert made.columns == ()
     assert (Message("user", "Say hello."),) == made.renderer()(())
 
 
 def test_columns_are_sorted_labels():
-    """Names and labels of any kind, each once."""
+    """Names and labels of any kind, each once; the values go where the labels are."""
     made = prompt("{{ b }}{{ row['a b'] }}{{ row[10] }}{{ row['b'] }}", "{{ a }}{{ row[9] }}{{ row['a', 'c'] }}")
+    values = ["(a, c)", "10", "9", "a", "a b", "b"]
 
-    assert (("a", "c"), 10, 9, "a", "a b", "b") == made.columns
-    assert "8327" == "".join(message.content for message in made.renderer()([7, "2", "x", "", "3", "8"]))[:4].replace(
-        "88", "8"
-    )
+    assert made.columns == (("a", "c"), 10, 9, "a", "a b", "b")
+    assert [message.content for message in made.renderer()(values)] == ["ba b10b", "a9(a, c)"]
 
 
 def test_label_and_name_are_one_column():
     """A column may be read both ways, also where the template sets the name to something else."""
     source = "{{ row['x'] }}{{ x }}{% set x = x|upper %}{{ x }}{{ row['x'] }}"
 
-    assert ("x",) == prompt(source).columns
-    assert "aaAa" == text(source, "a")
+    assert prompt(source).columns == ("x",)
+    assert text(source, "a") == "aaAa"
 
 
 @pytest.mark.parametrize("label", ["product name", 3, -1, "class", "_x", "self", "loop", "ﬁ", 'quote"s', ("a", "b")])
@@ -90,7 +89,7 @@ def test_odd_labels_are_read_by_row(label):
     source = f"{{{{ row[{label!r}] }}}}" if not isinstance(label, tuple) else "{{ row['a', 'b'] }}"
 
     assert (label,) == prompt(source).columns
-    assert "here" == text(source, "here")
+    assert text(source, "here") == "here"
     assert skipped(label) == text(source, None)
 
 
@@ -161,12 +160,11 @@ def test_missing_cell_renders_as_nothing(source, expected):
         ("{{ '%(a)s' % x }}", {}, "no such key"),
         ("{{ x + 1 }}", "secret", 'can only concatenate str (not "int") to str'),
         ("{{ 1 / x }}", 0, "division by zero"),
-        ("{{ x }}", 10**5000, "Exceeds the limit (4300 digits) for integer string conversion"),
         ("{{ x * x }}", 10**2200, "over 4300 digits"),
         ("{% for y in range(x) %}{% endfor %}", 10**6, "over 100,000 steps"),
         ("{% for y in x %}{% for z in x %}{% endfor %}{% endfor %}", [0] * 400, "over 100,000 steps"),
         ("{{ x * 10**6 }}", "secret secret", "over 8 MiB"),
-        ("{% for y in x %}{{ y|title|upper|lower|title }}{% endfor %}", ["a b" * 9000] * 9, "over 1 s"),
+        ("{% for y in x %}{{ y|title|upper|lower|title }}{% endfor %}", ["a b" * 9000] * 29, "over 1 s"),
         ("{{ x|truncate(1) }}", "secret", "expected length >= 3, got 1"),
         ("{{ x|sort }}", [1, "secret"], "'<' not supported between instances of 'str' and 'int'"),
     ],
@@ -227,7 +225,7 @@ def test_threads_share_a_prompt():
     for thread in threads:
         thread.join()
 
-    assert [] == wrong
+    assert wrong == []
 
 
 @given(st.text(), st.text(), st.lists(st.text()))
@@ -300,7 +298,11 @@ def test_broken_template_raises_before_any_row(contents, message):
         (["y"], ["y", "x", "x"], None),
         ([3], ["3", 4], "The template asks for 'row[3]'; the frame has '3', 4. Did you mean row['3']?"),
         (["3"], [3, 4], "The template asks for \"row['3']\"; the frame has 3, 4. Did you mean row[3]?"),
-        ([("a", "b")], [("a", "c")], "The template asks for \"row[('a', 'b')]\"; the frame has ('a', 'c')."),
+        (
+            [("a", "b")],
+            [("a", "c")],
+            "The template asks for \"row[('a', 'b')]\"; the frame has ('a', 'c'). Did you mean \"('a', 'c')\"?",
+        ),
     ],
 )
 def test_columns_are_checked(needed, available, message):
@@ -357,7 +359,8 @@ def test_recipe_is_what_was_given(given, expected):
         ),
         (
             ([{"role": "user", "content": "a"}, {"role": "usr", "content": "b"}],),
-            "message 2 of prompt has the role 'usr'; roles are system, developer, user, assistant. Did you mean 'user'?",
+            "message 2 of prompt has the role 'usr'; roles are system, developer, user, assistant."
+            " Did you mean 'user'?",
         ),
         (
             ([{"content": "a"}],),

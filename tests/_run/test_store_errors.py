@@ -13,6 +13,7 @@ PATH = Path("/data/store.db")
 
 
 def sqlite_error(code, text="so it says", kind=sqlite3.OperationalError):
+    """Return an error as SQLite raises it."""
     error = kind(text)
     error.sqlite_errorcode = code
     return error

@@ -23,6 +23,7 @@ a line of another kind
 
 
 def mode_of(path):
+    """Return who may do what with a file."""
     return stat.S_IMODE(path.lstat().st_mode)
 
 

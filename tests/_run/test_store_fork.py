@@ -37,11 +37,13 @@ path = Path(sys.argv[1])
 
 
 def run(program, path):
+    """Run a program to its end."""
     command = [sys.executable, "-c", HEAD + textwrap.dedent(program), str(path)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def entry(number):
+    """Return a paid answer by its number."""
     return Entry(number.to_bytes(20, "big"), b"body %d" % number, "openai", "gpt-mini", 1.0, 0.5, 10)
 
 
@@ -191,6 +193,20 @@ def test_a_restarted_store_is_somebody_new(tmp_path):
 
     assert [b"body 1", b"body 2"] == [stored.body for stored in known]
     assert Claimed([bytes(20)], [], []) == claimed
+
+
+def test_a_child_that_does_nothing_closes_nothing(tmp_path):
+    """An idle child has neither connection nor thread to end."""
+    store = Store(tmp_path / "store.db")
+    theirs = store._reader
+
+    store_fork._before()
+    store_fork._after_in_child()
+    store.close()
+    works = theirs.execute("SELECT 1").fetchall()
+    theirs.close()
+
+    assert [(1,)] == works
 
 
 def test_a_closed_store_hears_of_no_fork(tmp_path):

@@ -24,10 +24,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="holds the lock with flock
 
 
 def lock_at(tmp_path, wait_seconds=5.0):
+    """Return a lock on the test's store."""
     return FileLock(tmp_path / "store.db.lock", tmp_path / "store.db", wait_seconds)
 
 
 def held_elsewhere(tmp_path):
+    """Start a process that holds the lock."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "store.db.lock")]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert b"held\n" == holder.stdout.readline()

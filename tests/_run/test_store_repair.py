@@ -12,13 +12,13 @@ from dfllm._run import store_repair
 from dfllm._run.store import Entry, Store
 from dfllm._run.store_files import beside
 from dfllm._run.store_lock import FileLock
-from dfllm._run.store_pages import Pages
 from dfllm._run.store_repair import repair
 
 PAGE = 4096
 
 
 def entry(number, size=700, created=1.0):
+    """Return a paid answer by its number."""
     body = random.Random(number * 1_000_000 + size).randbytes(size)
     return Entry(number.to_bytes(20, "big"), body, "openai", "gpt-mini", created, number / 8, number or None)
 
@@ -41,12 +41,14 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def path(tmp_path, whole):
+    """Return where a store is, or will be."""
     path = tmp_path / "store.db"
     path.write_bytes(whole)
     return path
 
 
 def answers_of(path, entries=ENTRIES):
+    """Return what a store knows, once it is certain that it is whole."""
     store = Store(path)
     known = store.known([each.key for each in entries])
     verified = store.verify()
@@ -211,18 +213,3 @@ def test_an_open_store_notices_and_loses_nothing(path):
 
     assert "moved or deleted while it was in use" in str(error)
     assert 0 == missing(answers_of(path, [*ENTRIES, entry(900), entry(901)]), [*ENTRIES, entry(900), entry(901)])
-
-
-def test_a_record_that_claims_to_be_huge_is_left_out(tmp_path):
-    """A damaged length does not make us read for hours."""
-    page = bytearray(PAGE)
-    page[0], page[3:5], page[8:10] = 13, (1).to_bytes(2, "big"), (100).to_bytes(2, "big")
-    page[100:109] = b"\xff" * 9
-    file = tmp_path / "pages.db"
-    file.write_bytes(bytes(PAGE) + page)
-    pages = Pages(file, tmp_path / "none")
-
-    found = list(pages.found())
-    pages.close()
-
-    assert [] == found

@@ -11,6 +11,7 @@ OTHER = Entry(b"l" * 20, b"bodx", "openaj", "gpt-maxi", 1.25, 0.5, None)
 
 
 def total_of(entry):
+    """Return an entry's checksum."""
     return row_of(entry)[6]
 
 

@@ -1,7 +1,7 @@
 """The schema: ours is made, older ones are brought up to date, everything else is refused and left alone."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -15,10 +15,12 @@ ENTRY = Entry(KEY, b"body", "openai", "gpt-mini", 1.5, 0.25, 1234)
 
 
 def plain(path):
+    """Return a connection without anything of ours."""
     return closing(sqlite3.connect(path, isolation_level=None))
 
 
 def opened(path):
+    """Return a connection of ours to a new, empty file."""
     path.touch()
     return closing(connected(path, sqlite3.connect, wait_seconds=1.0))
 
@@ -184,11 +186,9 @@ def test_a_transaction_is_whole_or_not_at_all(tmp_path):
     """What fails half way leaves nothing behind, also where SQLite has rolled back itself."""
     with opened(tmp_path / "store.db") as connection:
         connection.execute("CREATE TABLE t(a)")
-        with pytest.raises(ZeroDivisionError), transaction(connection):
-            connection.execute("INSERT INTO t VALUES (1)")
-            1 / 0  # noqa: B018  # anything that raises
-        with pytest.raises(ZeroDivisionError), transaction(connection):
-            connection.execute("ROLLBACK")
-            1 / 0  # noqa: B018  # anything that raises
+        for sql in ("INSERT INTO t VALUES (1)", "ROLLBACK"):
+            with suppress(ZeroDivisionError), transaction(connection):
+                connection.execute(sql)
+                raise ZeroDivisionError
 
         assert [] == connection.execute("SELECT * FROM t").fetchall()

@@ -11,11 +11,13 @@ from dfllm._run.store_schema import connected
 
 
 def entry(number, model="gpt-mini", created=1.0, cost=10):
+    """Return a paid answer by its number."""
     return Entry(number.to_bytes(20, "big"), b"body %d" % number, "openai", model, created, 0.5, cost)
 
 
 @pytest.fixture
 def store(tmp_path):
+    """Return an open store."""
     store = Store(tmp_path / "store.db")
     store.save([entry(1), entry(2, created=3.0, cost=None), entry(3, model="o", created=2.0)], "run")
     store.journal([Attempt(bytes(20), "run", 1.0, "maybe", "Timeout: 600 s", None, None)])
@@ -25,6 +27,7 @@ def store(tmp_path):
 
 
 def change(store, sql, *given):
+    """Change a store behind its back."""
     with closing(sqlite3.connect(store.path)) as connection, connection:
         connection.execute(sql, given)
 

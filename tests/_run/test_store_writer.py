@@ -23,6 +23,7 @@ def work(*names):
 
 
 def failing(code):
+    """Return an error of SQLite's with this code."""
     error = sqlite3.OperationalError("so it says")
     error.sqlite_errorcode = code
     return error
@@ -45,12 +46,14 @@ class Bench:
         self.writer = Writer(path, self.lock, hands, beat_seconds=beat_seconds)
 
     def connect(self):
+        """Open the database as the store would."""
         connection = sqlite3.connect(self.path, timeout=0.01, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         connection.execute("PRAGMA journal_size_limit = 0")
         return connection
 
     def do(self, connection, works):
+        """Note the batch and write the names."""
         self.batches.append(works)
         self.before(works)
         names = [(name,) for each in works for name in (each[0] if each else ())]
@@ -58,20 +61,24 @@ class Bench:
         return [len(each[0]) if each else None for each in works]
 
     def rescue(self, works):
+        """Note what could not be written."""
         self.rescued.append(works)
         return self.where
 
     def recover(self, connection):
+        """Note that it was brought back."""
         connection.execute("INSERT INTO t VALUES ('recovered')")
         return lambda: self.recovered.append(True)
 
     def names(self):
+        """Return what was committed, in order."""
         with closing(sqlite3.connect(self.path)) as connection:
             return [name for (name,) in connection.execute("SELECT a FROM t ORDER BY rowid")]
 
 
 @pytest.fixture
 def bench(tmp_path):
+    """Return a bench that is closed at the end."""
     bench = Bench(tmp_path / "store.db")
     yield bench
     bench.writer.close()
@@ -148,7 +155,7 @@ def test_a_commit_has_an_end(bench, monkeypatch):
 
 def test_a_write_cannot_be_taken_back(bench):
     """What was paid for is stored, though nobody waits for it any more."""
-    first, go = in_the_way(bench)
+    _, go = in_the_way(bench)
     second = bench.writer.submit(work("second"))
 
     taken_back = second.cancel()
@@ -299,6 +306,7 @@ def test_a_lock_that_cannot_be_opened_is_told(bench, tmp_path):
 
 
 def wal_bytes(bench):
+    """Return how long the WAL is on disk."""
     return beside(bench.path, "-wal").stat().st_size
 
 

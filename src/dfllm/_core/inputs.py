@@ -20,7 +20,7 @@ def surrogate_failure(columns: Sequence[Hashable], values: Sequence[Any]) -> Fai
         columns: the template's columns.
         values: this row's values in them.
     """
-    odd = (column for column, value in zip(columns, values, strict=True) if _has_surrogate(str(value)))
+    odd = (column for column, value in zip(columns, values, strict=True) if has_surrogate(str(value)))
     found = next(odd, None)
     return Failure("BadInput", f"lone surrogate in {'the template' if found is None else f'column {found!r}'}")
 
@@ -30,5 +30,10 @@ def nul_failure() -> Failure:
     return Failure("BadInput", "NUL character in the prompt")
 
 
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= mark <= "\udfff" for mark in text)
+def has_surrogate(text: str) -> bool:
+    """Return whether the text holds half of a UTF-16 pair, which UTF-8 has no bytes for."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -6,7 +6,7 @@ lists and texts, apply our filters, and nothing else: there is no call in it, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, nodes
@@ -25,7 +25,7 @@ from dfllm._core.methods import INNER, OPERATORS
 from dfllm._core.rewriting import Rewriter
 
 #: the most words and signs between braces that a template may have
-TOKENS = 20_000
+TOKENS = 10_000
 #: pieces of output longer than this are counted one by one, shorter ones a thousand at a time
 _PIECE = 1_000
 _NUMBER = 10**15
@@ -143,11 +143,13 @@ class Compiled(NamedTuple):
         root: makes the text of a row, in pieces.
         columns: the template's variables and the labels of the columns they hold.
         loops: whether the number of pieces depends on the row.
+        slots: the literals and, as one-tuples, the variables of a template that has nothing else in it; else None.
     """
 
     root: Callable[[Context], Iterator[str]]
     columns: Mapping[str, Hashable]
     loops: bool
+    slots: Sequence[str | tuple[str]] | None = None
 
 
 def compiled(source: str) -> Compiled:
@@ -163,6 +165,7 @@ def compiled(source: str) -> Compiled:
         tree = _ENVIRONMENT.parse(source)
         tree.body = rewriter.body(tree.body, set())
         loops = tree.find(nodes.For) is not None
+        slots = _slots(tree.body)
         root = _ENVIRONMENT.from_string(tree).root_render_func
     except TemplateSyntaxError as error:
         raise TemplateError(f"line {error.lineno}: {error.message}") from error
@@ -170,7 +173,16 @@ def compiled(source: str) -> Compiled:
         raise TemplateError("line 1: nested too deeply") from error
     except ValueError as error:
         raise TemplateError(f"line 1: {error}") from error
-    return Compiled(root, rewriter.columns, loops)
+    return Compiled(root, rewriter.columns, loops, slots)
+
+
+def _slots(body: list[nodes.Node]) -> Sequence[str | tuple[str]] | None:
+    if not all(isinstance(part, nodes.Output) for part in body):
+        return None
+    pieces = [piece for part in body for piece in part.nodes]  # type: ignore[attr-defined] # all are Output
+    if not all(isinstance(piece, nodes.TemplateData | nodes.Name) for piece in pieces):
+        return None
+    return [piece.data if isinstance(piece, nodes.TemplateData) else (piece.name,) for piece in pieces]
 
 
 _ENVIRONMENT = _Environment()

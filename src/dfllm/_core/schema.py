@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dfllm._core.errors import OptionError
+from dfllm._core.inputs import has_surrogate
 from dfllm._core.output import Cell, OutputError, cell, parse
 from dfllm._core.strict import Kind, is_open, kind_of, nullable, strict
 
@@ -106,10 +107,16 @@ def _labels(labels: Sequence[Any]) -> Schema:
     )
 
 
-def _fields(asked: Mapping[str, Any]) -> Schema:
+def _fields(asked: Mapping[Any, Any]) -> Schema:
     import pydantic
 
-    made = {name: (Literal[tuple(kind)] if isinstance(kind, list) else kind, ...) for name, kind in asked.items()}
+    if odd := [name for name in asked if not isinstance(name, str) or has_surrogate(name)]:
+        raise OptionError(f"schema has a field called {odd[0]!r}; names of fields are text.")
+    # By alias: a field may be called copy, json or _id, which pydantic keeps to itself.
+    made = {
+        f"field_{number}": (Literal[tuple(kind)] if isinstance(kind, list) else kind, pydantic.Field(alias=name))
+        for number, (name, kind) in enumerate(asked.items())
+    }
     try:
         return _model(pydantic.create_model("Fields", **made))  # type: ignore[call-overload]  # made at run time
     except (TypeError, pydantic.errors.PydanticUserError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dfllm._core.errors import OptionError
+from dfllm._core.inputs import has_surrogate
 from dfllm._core.keys import canonical
 from dfllm._core.types import Terms
 
@@ -31,7 +32,7 @@ def terms_of(
     Raises:
         OptionError: a value that no provider could take.
     """
-    return Terms(
+    terms = Terms(
         provider=provider,
         dialect=dialect,
         model=model,
@@ -45,6 +46,10 @@ def terms_of(
         schema=schema,
         extra=_json(extra),
     )
+    for name in ("model", "stop", "reasoning", "schema", "extra"):
+        if has_surrogate(canonical(getattr(terms, name))):
+            raise OptionError(f"{name} holds a lone surrogate, which no request could carry.")
+    return terms
 
 
 def _real(name: str, value: Any, low: float, high: float) -> float | None:

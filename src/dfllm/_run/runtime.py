@@ -7,6 +7,7 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -77,7 +78,11 @@ class Runtime:
         return self._lanes[what]
 
     def close(self) -> None:
-        """Commit and close the stores."""
+        """Close the sockets; commit and close the stores."""
+        if self._http is not None:
+            with suppress(Exception):  # at exit the loop may be gone already
+                loop.submit(self._http.close()).result(timeout=1.0)
+            self._http = None
         with self._lock:
             for store in self._stores.values():
                 store.close()
@@ -186,12 +191,12 @@ def near_model(endpoint: Endpoint, order: Order) -> str:
     """Return a hint that names the nearest model the provider lists, or nothing; never raises."""
     import httpx
 
+    from dfllm._run.http import route
+
     async def listed() -> list[str]:
-        headers = dict(_HEADERS)
-        if endpoint.secret is not None:
-            headers["Authorization"] = f"Bearer {endpoint.secret.reveal()}"
-        async with runtime().http().client() as client:
-            answer = await client.get(endpoint.base_url + order.dialect.models_path, headers=headers, timeout=5.0)
+        target = route(endpoint.base_url + order.dialect.models_path, _HEADERS, endpoint.secret)
+        async with runtime().http().client(target, timeout_seconds=5.0) as client:
+            answer = await client.get(str(target.url))
         return [str(model["id"]) for model in answer.json()["data"]]
 
     try:

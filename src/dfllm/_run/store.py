@@ -84,8 +84,12 @@ class Store:
         self._reading = threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._closed = False
-        with self._explained():
-            self._open()
+        try:
+            with self._explained():
+                self._open()
+        except BaseException:
+            self._lock.close()
+            raise
         hands = Hands(self._writing, self._desk.do, self._rescue, self._recover, lambda: self._claims.holding)
         self._writer = Writer(self.path, self._lock, hands, beat_seconds=lease_seconds / 4)
         atexit.register(self.close)

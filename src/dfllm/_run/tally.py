@@ -28,7 +28,8 @@ class Tally:
         ok: rows with a result and no error.
         failed: rows with an error, skipped ones apart.
         skipped: rows that were not sent because a value is missing.
-        known: rows answered from the store.
+        known: rows whose outcome came from the store.
+        known_ok: those of them with a result and no error.
         shared: rows that took the answer of an equal row.
         asked: different questions that were sent in this run and answered for good.
         requests: HTTP requests made.
@@ -47,6 +48,7 @@ class Tally:
     failed: int = 0
     skipped: int = 0
     known: int = 0
+    known_ok: int = 0
     shared: int = 0
     asked: int = 0
     requests: int = 0
@@ -66,7 +68,7 @@ class Tally:
 
     def count(self, settled: Iterable[Countable | None]) -> int:
         """Count rows that have ended, None those still to come; return how many of them failed."""
-        ok = known = failed = 0
+        ok = known = known_failed = failed = 0
         for one in settled:
             if one is None:
                 continue
@@ -79,11 +81,13 @@ class Tally:
                 self.skipped += 1
             else:
                 failed += 1
+                known_failed += one.source == "store"
                 self.errors[outcome.type] += 1
                 if outcome.type not in self.examples:
                     self.examples[outcome.type] = str(outcome)
         self.ok += ok
         self.known += known
+        self.known_ok += known - known_failed
         self.failed += failed
         return failed
 
