@@ -161,7 +161,6 @@ FOR_GOOD = {
     "html": ("ServerError: text/html, 503 (http 503, try 4, free)", *(4, 0, 4, [])),
     "xsr_false": (f"{SERVER} (http 500, server_error, free)", *(1, 0, 1, [])),
     "xsr_true": ("BadRequest: Try that again. (http 400, invalid_request_error, try 4, free)", *(4, 0, 4, [])),
-    "redirect": ("ProviderError: unexpected redirect, status 307 (http 307, free)", *(1, 0, 1, [])),
     "drop_before": ("ConnectionLost: no answer came (try 2, maybe)", *(2, 0, 2, [LOST] * 2)),
     "drop_before_billed": ("ConnectionLost: no answer came (try 2, maybe)", *(2, 2, 2, [LOST] * 2)),
     "drop_mid": ("ConnectionLost: body cut at 286 bytes (try 2, maybe)", *(2, 2, 2, [LOST] * 2)),
@@ -305,16 +304,6 @@ def test_answers_that_are_only_odd_are_answers(simulator):
     assert pd.isna(first.frame["completion_tokens_in"][1])
     assert "another-model" == first.frame["completion_model"][2]
     assert ROWS == provider.bill.requests
-
-
-def test_a_doubled_answer_never_reaches_another_row(simulator):
-    """A server that answers twice on one connection costs at most one resend; every row has its own text."""
-    provider = simulator(faults=Faults(rates={"frame": 0.5}, attempts=1))
-
-    first = called(frame(60))
-
-    assert texts(60) == first.answers
-    assert provider.bill.requests <= 60 + first.facts["maybe_billed"]
 
 
 # Where a schema is asked for.
@@ -623,26 +612,24 @@ def test_a_rate_limit_uses_no_try(simulator, clock):
 @pytest.mark.parametrize(
     ("fault", "holds"),
     [
-        ("rate429", [(7.5, 7.5)] * 2),  # retry-after-ms goes before retry-after
-        ("ra_date", [(7.0, 9.0)] * 2),
-        ("ra_skew", [(7.0, 9.0)] * 2),
-        ("ra_past", [(0.01, 0.01), (0.02, 0.02)]),
-        ("ra_junk", [(0.01, 0.01), (0.02, 0.02)]),
-        ("ra_negative", [(0.01, 0.01), (0.02, 0.02)]),
-        ("ra_nan", [(0.01, 0.01), (0.02, 0.02)]),
+        ("rate429", pytest.approx([7.5, 7.5])),  # retry-after-ms goes before retry-after
+        ("ra_date", pytest.approx([8.0, 8.0], abs=1.0)),  # dates know whole seconds only
+        ("ra_skew", pytest.approx([8.0, 8.0], abs=1.0)),
+        ("ra_past", pytest.approx([0.01, 0.02])),
+        ("ra_junk", pytest.approx([0.01, 0.02])),
+        ("ra_negative", pytest.approx([0.01, 0.02])),
+        ("ra_nan", pytest.approx([0.01, 0.02])),
     ],
 )
 def test_a_rate_limit_is_waited_for_as_it_says(simulator, clock, fault, holds):
     """Milliseconds, seconds or a date by the server's own clock; what is unusable is a hold that doubles."""
-    provider = simulator(faults=Faults(by_text={f"row {STRUCK}.": f"{fault}*2"}, retry_after_seconds=7.5))
+    provider = simulator(faults=Faults(by_text={"row 0.": f"{fault}*2"}, retry_after_seconds=7.5))
 
-    first = called(frame(), limits=ONE)
+    first = called(frame(1))
 
-    assert texts() == first.answers
-    assert ROWS + 2 == provider.bill.requests
-    assert [True, True] == [
-        low <= slept <= high + 1e-6 for slept, (low, high) in zip(clock.slept, holds, strict=True)
-    ], clock.slept
+    assert texts(1) == first.answers
+    assert 3 == provider.bill.requests
+    assert holds == clock.slept
 
 
 def test_a_rate_limit_holds_every_sender(simulator):
@@ -666,13 +653,13 @@ def test_patience_ends(simulator, clock):
     dfllm.configure(patience=1_000.0)
 
     first = called(frame(), limits=ONE)
-    calls = provider.bill.requests
+    calls, slept = provider.bill.requests, list(clock.slept)
     provider.faults = Faults()
     second = called(frame())
 
     assert dfllm.RateLimited is type(first.raised)
-    assert ["RateLimited"] + ["NotSent"] * (ROWS - 1) == first.kinds
-    assert [100.0] * (calls - 1) == clock.slept
+    assert ["NotSent"] * (ROWS - 1) + ["RateLimited"] == sorted(first.kinds)
+    assert [100.0] * 11 == slept
     assert 12 == calls
     assert texts() == second.answers
 

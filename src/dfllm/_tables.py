@@ -27,7 +27,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfllm._core.errors import DfllmError
-from dfllm._frame import scrubbed
 
 Kind: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet"]
 
@@ -306,7 +305,8 @@ def _row(cells: Sequence[str], delimiter: str) -> bytes:
     try:
         return line.encode()
     except UnicodeEncodeError:
-        return str(scrubbed(line)).encode()
+        # Half a character, which JSON may escape and UTF-8 cannot hold, becomes U+FFFD.
+        return line.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def _cell(value: Any, delimiter: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from jinja2 import Environment, StrictUndefined
 
@@ -10,6 +12,10 @@ from dfllm._core.template import Prompt, recipe_of
 from dfllm._core.types import Failure
 
 PLAIN = Environment(undefined=StrictUndefined)
+# The one filter of ours that is another than jinja2's: prompts are no HTML.
+PLAIN.filters["tojson"] = lambda value, indent=None: json.dumps(
+    value, sort_keys=True, ensure_ascii=False, indent=indent
+)
 ROW = {
     "text": 'The "quick" <b>brown</b> fox &amp; the lazy dog\nruns-away quickly',
     "long": "word " * 100 + "\n" + "élan " * 50,

@@ -19,6 +19,10 @@ from dfllm._core.template import Prompt, recipe_of
 from dfllm._core.types import Failure
 
 PLAIN = Environment(undefined=StrictUndefined)
+# The one filter of ours that is another than jinja2's: prompts are no HTML.
+PLAIN.filters["tojson"] = lambda value, indent=None: json.dumps(
+    value, sort_keys=True, ensure_ascii=False, indent=indent
+)
 
 ESCAPES = [
     "{{ text.__class__.__mro__ }}",

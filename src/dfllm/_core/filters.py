@@ -15,7 +15,6 @@ from typing import Any, cast
 from jinja2 import Environment, Undefined, pass_context, pass_environment
 from jinja2 import filters as jinja
 from jinja2.tests import TESTS as JINJA_TESTS
-from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
 from dfllm._core.cells import BlankCell, MissingCell
@@ -176,8 +175,8 @@ def _tojson(row: Any, value: Any, indent: int | str | None = None) -> str:
     row.meter.spend(8 * weight)
     if indent is not None and (len(indent) if isinstance(indent, str) else indent) > _MARGIN:
         raise TooMuch(f"over {_MARGIN} characters of indent")
-    text = htmlsafe_json_dumps(value, dumps=_dumps, sort_keys=True, indent=indent)
-    made: str = row.meter.made(str(text))
+    # Unlike jinja2's: a prompt is no HTML, and a model reads é better than \u00e9.
+    made: str = row.meter.made(_dumps(value, sort_keys=True, ensure_ascii=False, indent=indent))
     return made
 
 

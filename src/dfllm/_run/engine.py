@@ -135,8 +135,10 @@ class Engine:
         return asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, *bounds)
 
     def _take(self, window: Window) -> None:
+        assert self.live is not None
         self._sink.fill(window.start, window.settled)
         failed = self._tally.count(window.settled)
+        self.live.proven = self._tally.known > 0
         if failed and self._order.stop_at_failure:
             self._stop_at_failure()
         self._changed()

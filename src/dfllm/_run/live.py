@@ -42,15 +42,19 @@ class Ask:
         content: its body on the wire.
         tries: attempts made.
         unsure: those of them that may have been billed without an answer.
+        under_way: whether an attempt has begun and not ended.
+        seconds: how long the last attempt took.
     """
 
-    __slots__ = ("content", "key", "tries", "unsure")
+    __slots__ = ("content", "key", "seconds", "tries", "under_way", "unsure")
 
     def __init__(self, key: Key, content: bytes) -> None:
         self.key = key
         self.content = content
         self.tries = 0
         self.unsure = 0
+        self.under_way = False
+        self.seconds = 0.0
 
 
 class Landed(NamedTuple):
@@ -121,7 +125,7 @@ class Live:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Ask] = deque()
         self._timers: dict[Ask, asyncio.TimerHandle] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: dict[asyncio.Task[None], Ask | None] = {}
         self._group: list[Landed] = []
         self._committed: asyncio.Future[None] = self._loop.create_future()
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -139,6 +143,8 @@ class Live:
         self.retries: Counter[str] = Counter()
         self.unsure = 0
         self.succeeded = False
+        #: Whether answers to the same terms are known, which shows that such a request can be right.
+        self.proven = False
 
     async def room(self) -> None:
         """Wait until more questions are welcome."""
@@ -179,6 +185,10 @@ class Live:
         self._timers.clear()
         self._room.set()
         self._give_up(waiting)
+        for worker, ask in self._workers.items():
+            # Who waits for a pace or a gate has sent nothing, and need not be waited for.
+            if ask is not None and not ask.under_way and worker is not asyncio.current_task():
+                worker.cancel()
 
     def abandon(self) -> None:
         """Drop what is in flight, too; it may have been billed."""
@@ -193,31 +203,34 @@ class Live:
     def _hire(self) -> None:
         for _ in range(min(len(self._queue), self._concurrency - len(self._workers))):
             worker = self._loop.create_task(self._work())
-            self._workers.add(worker)
+            self._workers[worker] = None
             worker.add_done_callback(self._left)
 
     def _left(self, worker: asyncio.Task[None]) -> None:
-        self._workers.discard(worker)
+        del self._workers[worker]
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._crash(error)
 
     def _crash(self, error: BaseException) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
+        self.stop(Failure("Cancelled", "the run ended with an exception"))
 
     async def _work(self) -> None:
-        queue = self._queue
+        queue, me = self._queue, asyncio.current_task()
+        assert me is not None
         while queue:
-            ask = queue.popleft()
+            ask = self._workers[me] = queue.popleft()
             if len(queue) < self._concurrency:
                 self._room.set()
             try:
                 committed = await self._carry(ask)
             except asyncio.CancelledError:
-                self._put(self._dropped(ask))
-                if not self._abandoned:
+                self._put(self._dropped(ask) if ask.under_way else Landed(ask.key, self.unsent, None, 0.0))
+                if self.stopped is None and not self._abandoned:
                     raise
                 return
+            self._workers[me] = None
             if committed is not None:
                 await committed
 
@@ -227,34 +240,40 @@ class Live:
             await self._pace.admit()
         if self.stopped is not None:
             return self._put(Landed(ask.key, self.unsent, None, 0.0))
-        started = self._clock()
         outcome, body = await (self._exchange(ask) if self._gate.is_open else self._first(ask))
         if not isinstance(outcome, Failure):
             self.succeeded = True
             self._complaint = ("", 0)
-            return self._put(Landed(ask.key, outcome, body, self._clock() - started))
+            return self._put(Landed(ask.key, outcome, body, ask.seconds))
         if self._again(ask, outcome):
             return None
         self._consider_stop(outcome)
         kept = is_kept(outcome)
         self.succeeded = self.succeeded or kept
-        return self._put(Landed(ask.key, outcome, body if kept else None, self._clock() - started))
+        return self._put(Landed(ask.key, outcome, body if kept else None, ask.seconds))
 
     async def _exchange(self, ask: Ask) -> tuple[Outcome, bytes | None]:
         self.requests += 1
         ask.tries += 1
+        ask.under_way = True
+        started = self._clock()
         answer = await self._post(ask.content)
+        ask.under_way = False
+        ask.seconds = self._clock() - started
         if isinstance(answer, Failure):
             outcome: Outcome = answer
             body: bytes | None = None
         else:
             body = answer.body
             outcome = self._read(answer.status, answer.headers, body)
-        if not isinstance(outcome, Failure):
+        if is_kept(outcome):
             self._pace.succeeded()
+        if not isinstance(outcome, Failure):
             return outcome, body
         if next_step(outcome) == "limiter":
             ask.tries -= 1
+            if self.stopped is not None:
+                return self.unsent, None  # told to wait, and nobody does any more
         if outcome.billing == "maybe":
             ask.unsure += 1
             self.unsure += 1
@@ -272,13 +291,18 @@ class Live:
                 return self._gate.fatal, None
             if not self._gate.is_open:
                 outcome, body = await self._knock(ask)
-                if isinstance(outcome, Failure) and stops_run(outcome, first=True):
-                    self._gate.shut(outcome)
-                    self._consider_stop(outcome)
-                else:
-                    self._gate.is_open = True
+                self._answer_at_gate(ask, outcome)
                 return outcome, body
+        # Whoever went first may have been told to wait.
+        await self._pace.admit()
         return await self._exchange(ask)
+
+    def _answer_at_gate(self, ask: Ask, outcome: Outcome) -> None:
+        self._gate.is_open = True
+        if isinstance(outcome, Failure) and stops_run(outcome, first=True) and not self._has_try(ask, outcome):
+            if outcome.type != "BadRequest":  # which is this run's own trouble; others may ask better
+                self._gate.shut(outcome)
+            self._consider_stop(outcome)  # before the others get through
 
     async def _knock(self, ask: Ask) -> tuple[Outcome, bytes | None]:
         while True:
@@ -293,7 +317,7 @@ class Live:
         """Put the question back into the queue, behind a timer, if it has a try left."""
         if self.stopped is not None:
             return False
-        if not may_retry(failure, unsure=ask.unsure, resend_ambiguous=self._resend_ambiguous):
+        if not self._has_try(ask, failure):
             return False
         if next_step(failure) == "limiter":
             if self._pace.limited(failure.wait_seconds) > self._patience:
@@ -308,6 +332,9 @@ class Live:
         self._timers[ask] = self._loop.call_later(wait, self._requeue, ask)
         return True
 
+    def _has_try(self, ask: Ask, failure: Failure) -> bool:
+        return may_retry(failure, unsure=ask.unsure, resend_ambiguous=self._resend_ambiguous)
+
     def _requeue(self, ask: Ask) -> None:
         del self._timers[ask]
         self._queue.appendleft(ask)
@@ -316,9 +343,10 @@ class Live:
     def _consider_stop(self, failure: Failure) -> None:
         text, running = self._complaint
         self._complaint = (failure.reason, running + 1 if failure.reason == text else 1)
-        if self.stopped is None and stops_run(failure, first=not self.succeeded, same_in_a_row=self._complaint[1]):
-            if failure.status in (401, 402, 403):
-                self._gate.shut(failure)
+        first = not self.succeeded and not (self.proven and failure.type == "BadRequest")
+        if self.stopped is None and stops_run(failure, first=first, same_in_a_row=self._complaint[1]):
+            if stops_run(failure, first=False):
+                self._gate.shut(failure)  # whatever the row: the next run sends one request to see
             self.stop(failure)
 
     def _dropped(self, ask: Ask) -> Landed:
