@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -39,6 +41,8 @@ _ARROW: dict[Kind, pa.DataType] = {
     "bool": pa.bool_(),
 }
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.float64(): pd.Float64Dtype(), pa.bool_(): pd.BooleanDtype()}
+#: Beyond this many columns pandas before version 3 warns of each that is added.
+_MANY = 90
 _LOST = Failure("NotSent", "the run ended before this row")
 
 
@@ -238,9 +242,7 @@ class Columns:
                 self._seal(start, chunk)
 
     def _start_of(self, position: int) -> int:
-        # Windows are all of one size but the last, so the one before tells where each begins.
-        size = self._sizes[0]
-        return position // size * size
+        return self._starts[bisect_right(self._starts, position) - 1]
 
     def _detail(self, chunk: _Chunk, place: int, one: Settled) -> None:
         for column, value in zip(chunk.lists[-len(DETAILS) :], details_of(one), strict=True):
@@ -259,10 +261,10 @@ class Columns:
             name: _pandas(pa.chunked_array([chunk[number] for chunk in sealed], type=kind)).array
             for number, (name, kind) in enumerate(zip(self._names.all, self._types, strict=True))
         }
-        whole = frame.assign()  # a copy, of the user's own kind of frame
-        for name, column in made.items():
-            whole[name] = column  # not as assign's arguments: a column may be called self
-        return whole
+        if len(frame.columns) + len(made) <= _MANY:
+            return _with(frame, made)
+        with warnings.catch_warnings(action="ignore", category=pd.errors.PerformanceWarning):
+            return _with(frame, made)
 
     def _sealed(self, start: int, size: int) -> list[pa.Array]:
         chunk = self._chunks[start]
@@ -278,6 +280,13 @@ class Columns:
         arrays = [pa.nulls(rows, kind) for kind in self._types]
         arrays[len(self._names.results)] = pa.array([str(_LOST)] * rows, pa.large_string())
         return arrays
+
+
+def _with(frame: pd.DataFrame, made: Mapping[str, Any]) -> pd.DataFrame:
+    whole = frame.assign()  # a copy, of the user's own kind of frame
+    for name, column in made.items():
+        whole[name] = column  # not as assign's arguments: a column may be called self
+    return whole
 
 
 def details_of(one: Settled) -> tuple[str | int | float | None, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dfllm._core.types import Failure
@@ -132,24 +134,57 @@ async def astream(work: Work, ended: Callable[[Ending], None]) -> AsyncIterator[
     told: asyncio.Queue[Completion | None] = asyncio.Queue()
 
     def tell(one: Completion | None) -> None:
-        here.call_soon_threadsafe(told.put_nowait, one)
+        with suppress(RuntimeError):  # a loop that is closed has nobody left to tell, and the run must not mind
+            here.call_soon_threadsafe(told.put_nowait, one)
 
     engine, progress = await asyncio.to_thread(work.ready, _Teller(work, tell))
     started = time.monotonic()
     running = loop.submit(engine.run())
     running.add_done_callback(lambda _: tell(None))
-    interrupted = True
+
+    def finish(*, interrupted: bool) -> Ending:
+        if interrupted:
+            _stop(engine, running)
+        progress.close()
+        ending = work.ending(engine, time.monotonic() - started, interrupted=interrupted)
+        ended(ending)
+        return ending
+
+    left, cancelled = True, False
     try:
         while (one := await told.get()) is not None:
             yield one
-        interrupted = False
+        left = False
+    except asyncio.CancelledError:
+        cancelled = True
+        raise
     finally:
-        if interrupted:
-            await asyncio.shield(asyncio.to_thread(_stop, engine, running))
-        progress.close()
-        error = running.exception()
-        ending = work.ending(engine, time.monotonic() - started, interrupted=interrupted)
-        ended(ending)
-        if error is not None and not interrupted:
-            raise error
+        if left:
+            await _finished(functools.partial(finish, interrupted=True), engine, cancelled=cancelled)
+    ending = finish(interrupted=False)
+    if (error := running.exception()) is not None:
+        raise error
     work.conclude(ending)
+
+
+async def _finished(finish: Callable[[], object], engine: Engine, *, cancelled: bool) -> None:
+    """Finish in a thread, so that it is done even where the event loop is not there to see it.
+
+    A loop that is left as the last thing a program does is closed together with its event loop, which cancels what
+    still waits in it: no reason to drop what is in flight. Who cancels twice means it.
+    """
+    try:
+        finishing = asyncio.get_running_loop().run_in_executor(None, finish)
+    except RuntimeError:  # the event loop takes no more work: nobody is kept waiting
+        finish()
+        return
+    again = False
+    while not finishing.done():
+        try:
+            await asyncio.wait([finishing])
+        except asyncio.CancelledError:
+            if cancelled or again:
+                engine.abandon()
+            again = True
+    if again:
+        raise asyncio.CancelledError

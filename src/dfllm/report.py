@@ -11,10 +11,13 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import escape
 
 from dfllm._work import Ending
 
-_SHOWN_FAILURES = 20
+#: A page is to stay below 10 kB; so much of it is for kinds of errors, each a row with one example.
+_ERRORS_BYTES = 6_000
+_ROW_BYTES = 150
 
 _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\
@@ -46,6 +49,9 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 <tr><td style="padding:1px 10px 1px 0;text-align:right;vertical-align:top">{{ count }}</td>\
 <td style="text-align:left;white-space:pre-wrap">{{ text }}</td></tr>
 {% endfor %}
+{% if more %}
+<tr><td></td><td>{{ more }} kinds more; see .failures</td></tr>
+{% endif %}
 </table></details>
 {% endif %}
 <div style="opacity:.6;font-size:11px">store: {{ store }}</div>
@@ -141,6 +147,18 @@ class Run:
             return "price unknown"
         return priced if not tally.unpriced else f"{priced} and {tally.unpriced:,} answers of unknown price"
 
+    def _errors(self) -> list[tuple[str, str]]:
+        """Return the count and an example of the commonest errors, as many as a page has room for."""
+        tally, room = self._ending.tally, _ERRORS_BYTES
+        shown = []
+        for kind, count in tally.errors.most_common():
+            example = tally.examples[kind]
+            room -= len(escape(example).encode()) + _ROW_BYTES
+            if room < 0:
+                break
+            shown.append((f"{count:,}", example))
+        return shown
+
     def _repr_html_(self) -> str:
         ending, tally = self._ending, self._ending.tally
         green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
@@ -148,6 +166,7 @@ class Run:
         bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
         retried = ", ".join(f"{count:,} after {kind}" for kind, count in tally.retries.most_common(4))
         unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
+        errors = self._errors()
         return _PAGE.render(
             model=ending.model,
             state=self._state(),
@@ -168,9 +187,8 @@ class Run:
             else "nothing paid",
             unsure=unsure,
             failed=f"{tally.failed:,}",
-            errors=[
-                (f"{tally.errors[kind]:,}", example) for kind, example in list(tally.examples.items())[:_SHOWN_FAILURES]
-            ],
+            errors=errors,
+            more=len(tally.errors) - len(errors),
             store=ending.store,
         )
 

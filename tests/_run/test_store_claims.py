@@ -216,18 +216,20 @@ def test_a_beat_clears_away_after_the_dead(connection, claims, clock):
 
 
 def test_who_was_swept_comes_back_as_somebody_new(connection, clock):
-    """A number is never given twice, so nobody frees or keeps another's claims."""
+    """Its number may be another's by now, so nobody frees or keeps what is not its own."""
     first, second = stranger(clock, host="one"), stranger(clock, host="two")
     first.take(connection, KEYS[:1], "run", 0.0)
     clock.now += 100.0
-    second.take(connection, KEYS, "run", 0.0)
     second.sweep(connection)
+    second.take(connection, KEYS, "run", 0.0)
 
     first.free(connection, [(key, "run") for key in KEYS])
     claimed = first.take(connection, [*KEYS, key_of(99)], "run", 0.0)
 
     assert Claimed([key_of(99)], [], KEYS) == claimed
-    assert [(2,), (3,)] == connection.execute("SELECT id FROM owners ORDER BY id").fetchall()
+    assert [(b"one", 1), (b"two", 6)] == connection.execute(
+        "SELECT host, count(*) FROM claims JOIN owners ON owners.id = owner GROUP BY host ORDER BY host"
+    ).fetchall()
 
 
 def test_claims_of_no_owner_are_nobodys(connection, claims):

@@ -9,6 +9,7 @@ import pytest
 
 from dfllm._core.errors import StoreError
 from dfllm._run import store_files
+from dfllm._run.store import Store
 from dfllm._run.store_files import beside, identity_of, is_network, is_strange, make_file, make_room
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and owners as POSIX has them")
@@ -61,6 +62,14 @@ def test_make_file_leaves_what_is_there(tmp_path):
     make_file(path)
 
     assert b"kept" == path.read_bytes()
+
+
+def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    """SQLite opens a read-only file without a word; we say so before anything is paid for."""
+    monkeypatch.setattr(os, "access", lambda path, right: right != os.W_OK)
+
+    with pytest.raises(StoreError, match=r"it is read-only.*Make the file and its directory writable"):
+        Store(tmp_path / "store.db")
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lock"])

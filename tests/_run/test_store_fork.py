@@ -1,9 +1,13 @@
 """Fork: parent and child go on with the same store, each with connections, a thread and claims of its own."""
 
+import functools
+import gc
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import weakref
 from pathlib import Path
 
 import pytest
@@ -197,14 +201,20 @@ def test_a_restarted_store_is_somebody_new(tmp_path):
 
 def test_a_child_that_does_nothing_closes_nothing(tmp_path):
     """An idle child has neither connection nor thread to end."""
-    store = Store(tmp_path / "store.db")
-    theirs = store._reader
+
+    class Theirs(sqlite3.Connection):
+        """A connection one can keep an eye on."""
+
+    store = Store(tmp_path / "store.db", connect=functools.partial(sqlite3.connect, factory=Theirs))
+    theirs = weakref.ref(store._reader)
 
     store_fork._before()
     store_fork._after_in_child()
     store.close()
-    works = theirs.execute("SELECT 1").fetchall()
-    theirs.close()
+    del store
+    gc.collect()
+    works = theirs().execute("SELECT 1").fetchall()
+    theirs().close()
 
     assert [(1,)] == works
 

@@ -9,7 +9,7 @@ import pytest
 
 from dfllm._core.errors import StoreError
 from dfllm._run import store_repair
-from dfllm._run.store import Entry, Store
+from dfllm._run.store import Entry, Store, Stored
 from dfllm._run.store_files import beside
 from dfllm._run.store_lock import FileLock
 from dfllm._run.store_repair import repair
@@ -60,7 +60,7 @@ def answers_of(path, entries=ENTRIES):
 def missing(known, entries=ENTRIES):
     """Return how many answers are not there; every other one is the right one."""
     for stored, each in zip(known, entries, strict=True):
-        assert stored is None or (each.body, each.seconds, each.created, each.cost) == tuple(stored)
+        assert stored is None or Stored(each.body, each.seconds, each.created, each.cost) == stored
     return known.count(None)
 
 
@@ -113,6 +113,22 @@ def test_an_earlier_round_of_the_wal_is_not_believed(path):
 
     assert (400, 0) == (repaired.kept, repaired.lost)
     assert 0 == missing(answers_of(path, newer + ENTRIES[200:]), newer + ENTRIES[200:])
+
+
+def test_a_torn_wal_gives_way_to_the_database(path):
+    """Where the newest state of a page is gone, the one before it is better than nothing."""
+    store = Store(path)
+    store.save([entry(number, 800) for number in range(400)], "run").result()
+    keep_wal(path, store)
+    wal = bytearray(beside(path, "-wal").read_bytes())
+    for frame in range(32, len(wal), 24 + PAGE):
+        wal[frame + 24 : frame + 24 + PAGE] = bytes(PAGE)
+    beside(path, "-wal").write_bytes(wal)
+
+    repaired = repair(path)
+
+    assert 400 == repaired.kept
+    assert 0 == missing(answers_of(path))
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 40])

@@ -159,6 +159,12 @@ def test_commits_are_synced_as_asked(tmp_path, durability, journal, synchronous)
         assert (synchronous, journal) == (found, journal_of(connection))
 
 
+def test_a_connection_checkpoints_only_when_told(tmp_path):
+    """SQLite's own checkpoints would come outside the file lock."""
+    with opened(tmp_path / "store.db") as connection:
+        assert 0 == connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
+
+
 def test_a_connection_makes_no_file(tmp_path):
     """A store that is gone does not come back empty."""
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):

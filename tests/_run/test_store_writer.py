@@ -439,6 +439,28 @@ def test_claims_are_kept_alive(tmp_path):
     assert isinstance(bench.batches[-1][0], Leave)
 
 
+def test_a_busy_writer_shows_life_too(tmp_path, monkeypatch):
+    """Where there is never a pause between two batches, a sign of life that is due comes first."""
+    monkeypatch.setattr(store_writer, "MOST_ROWS", 1)
+    bench = Bench(tmp_path / "store.db", beat_seconds=1e-9)
+    _, go = in_the_way(bench)
+    bench.holding = True
+
+    def end(works):
+        bench.holding = works != [work("last")]
+
+    bench.before = end
+    futures = [bench.writer.submit(work(name)) for name in ("a", "b", "c", "last")]
+    go.set()
+    for future in futures:
+        future.result(10)
+    bench.writer.close()
+    bench.lock.close()
+
+    beats = [isinstance(batch[0], Beat) for batch in bench.batches]
+    assert [False, False, True, False, True, False, True, False, False] == beats
+
+
 def test_closing_writes_what_is_queued(bench):
     """Nothing that was handed over before the end is left out."""
     first, go = in_the_way(bench)

@@ -19,7 +19,7 @@ def said(status, message="", code=None, kind=None, headers=None):
 STATUSES = {
     "bad key": (said(401, "Incorrect API key: sk-abcdef123456", "invalid_api_key"), "AuthFailed", "key rejected"),
     "no code 401": (said(401), "AuthFailed", "key rejected"),
-    "quota as 429": (said(429, "You exceeded", "insufficient_quota"), "QuotaExhausted", "the account has no quota left"),
+    "quota as 429": (said(429, "x", "insufficient_quota"), "QuotaExhausted", "the account has no quota left"),
     "quota as type": (said(429, "x", None, "insufficient_quota"), "QuotaExhausted", "the account has no quota left"),
     "402": (said(402), "QuotaExhausted", "the account has no quota left"),
     "balance in a 400": (
@@ -28,7 +28,11 @@ STATUSES = {
         "the account has no quota left",
     ),
     "limit": (said(429, "Rate limit reached", "rate_limit_exceeded"), "RateLimited", "rate limit"),
-    "model": (said(404, "The model `x` does not exist", "model_not_found"), "ModelNotFound", "The model `x` does not exist"),
+    "model": (
+        said(404, "The model `x` does not exist", "model_not_found"),
+        "ModelNotFound",
+        "The model `x` does not exist",
+    ),
     "path": (said(404, "Not found"), "ModelNotFound", "Not found"),
     "forbidden": (said(403, "Country not supported"), "PermissionDenied", "Country not supported"),
     "context": (said(400, "too many", "context_length_exceeded"), "ContextTooLong", "the prompt does not fit"),

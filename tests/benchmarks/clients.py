@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-PROMPT = "Classify the review number {number} of this product, please, in one word: " + "it works well and looks good. " * 12
+PROMPT = "Classify the review number {number} of this product in one word: " + "it works well and looks good. " * 12
 
 
 def cpu_seconds() -> float:
@@ -61,7 +61,7 @@ async def bare_aiohttp(url: str, rows: int, in_flight: int) -> tuple[float, floa
 
 
 async def bare_httpx(url: str, rows: int, in_flight: int) -> tuple[float, float]:
-    """httpx with its own pool."""
+    """Httpx with its own pool."""
     import httpx
 
     limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
@@ -83,7 +83,7 @@ async def openai_sdk(url: str, rows: int, in_flight: int) -> tuple[float, float]
         async def one(number: int) -> None:
             messages = [{"role": "user", "content": PROMPT.format(number=number)}]
             made = await client.chat.completions.create(model="bench", messages=messages)
-            made.choices[0].message.content
+            return made.choices[0].message.content
 
         return await timed(lambda n: gathered(one, n, in_flight), rows, in_flight)
 

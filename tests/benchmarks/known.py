@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import threading
@@ -20,7 +21,7 @@ from dfllm._run.settings import current
 from dfllm._run.store import Entry, Store
 
 sys.path.insert(0, str(Path(__file__).parent))
-from server import BODY  # noqa: E402  # after its folder is on the path
+from server import BODY  # after its folder is on the path
 
 TEXT = "it works well and looks good, and it came in time. " * 6
 PROMPT = "Classify review {{ number }} in one word: {{ review }}"
@@ -46,10 +47,8 @@ class Peak(threading.Thread):
             self.most = max(self.most, rss_mb())
 
 
-def main(rows: int) -> dict[str, float]:
-    """Fill a store, read it back through the accessor, and compare with its parts."""
-    os.environ["DFLLM_STORE"] = tempfile.mkdtemp(prefix="dfllm-bench-")
-    frame = pd.DataFrame({"number": range(rows), "review": [TEXT] * rows})
+def fill(rows: int) -> None:
+    """Put the answers into the store; done in another process, so that its memory does not count here."""
     key_of = keyer(Terms("vllm", "openai", "bench"))
     store = Store(current().store_path)
     for start in range(0, rows, 10_000):
@@ -59,8 +58,14 @@ def main(rows: int) -> dict[str, float]:
         ]
         store.save([Entry(key, BODY, "vllm", "bench", time.time(), 0.1, None) for key in keys], "bench").result()
     store.close()
-    del keys
 
+
+def main(rows: int) -> dict[str, float]:
+    """Read a full store back through the accessor, and compare."""
+    os.environ["DFLLM_STORE"] = tempfile.mkdtemp(prefix="dfllm-bench-")
+    subprocess.run([sys.executable, __file__, str(rows), "fill"], check=True)
+    frame = pd.DataFrame({"number": range(rows), "review": [TEXT] * rows})
+    frame.head(10).llm.complete(PROMPT, model="vllm/bench", progress=False)
     before = rss_mb()
     peak = Peak()
     peak.start()
@@ -91,4 +96,7 @@ def main(rows: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]))))
+    if sys.argv[2:] == ["fill"]:
+        fill(int(sys.argv[1]))
+    else:
+        print(json.dumps(main(int(sys.argv[1]))))

@@ -17,7 +17,7 @@ BODY = json.dumps(
                 "index": 0,
                 "message": {
                     "role": "assistant",
-                    "content": "A fixed answer of some ninety characters, as short answers are in practice, more or less.",
+                    "content": "A fixed answer of ninety characters, as short answers are in practice, more or less.",
                     "refusal": None,
                     "annotations": [],
                 },

@@ -1,8 +1,9 @@
 """Requests to keys: the hash of everything that decides an answer.
 
-A key is the first 20 bytes of SHA-256 over one line of canonical JSON, the request's terms first and its messages last:
+A key is the first 20 bytes of SHA-256 over two lines of canonical JSON, what a frame shares and what a row asks:
 
-    {"terms":{...,"v":1},"messages":[["user","..."]]}
+    {"dialect":"openai","model":"...","provider":"...","v":1}
+    [["user","..."]]
 
 Terms at their default are left out, so a field that is added later leaves old keys alone. Never in it: API keys,
 timeouts, limits, live or batch. People see a key as ``k1`` and 40 hex digits.
@@ -20,7 +21,7 @@ import msgspec
 from dfllm._core.types import Key, Messages, Request, Terms
 
 VERSION = 1
-_encode_text = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 
 
 def canonical(value: object) -> str:
@@ -44,13 +45,11 @@ def keyer(terms: Terms) -> Callable[[Messages], Key]:
     The terms are hashed once and the hash's state is copied for each row.
     """
     said = {field.name: value for field in fields(terms) if (value := getattr(terms, field.name)) != field.default}
-    start = hashlib.sha256(f'{{"terms":{canonical({**said, "v": VERSION})},"messages":'.encode())
+    start = hashlib.sha256(canonical({**said, "v": VERSION}).encode() + b"\n")
 
     def key(messages: Messages) -> Key:
         state = start.copy()
-        # Messages are written as arrays: [["user","..."]], unambiguous and in one call.
-        state.update(_encode_text(messages))
-        state.update(b"}")
+        state.update(_encode(messages))  # as arrays, whose brackets and quotes tell one message from two
         return state.digest()[:20]
 
     return key

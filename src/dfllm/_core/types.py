@@ -138,7 +138,6 @@ FailureType: TypeAlias = Literal[
     "InvalidOutput",
     "ContextTooLong",
     "BadRequest",
-    "TooLarge",
     "AuthFailed",
     "PermissionDenied",
     "ModelNotFound",

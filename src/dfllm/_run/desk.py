@@ -23,7 +23,7 @@ from dfllm._wire.providers import Dialect
 Cache: TypeAlias = Literal["use", "retry", "only"]
 Source: TypeAlias = Literal["store", "live"]
 
-WINDOW = 2_000
+WINDOW = 5_000
 #: When the first rows all fail in the template, it is the template that is wrong, not the rows.
 _ALL_FAIL = 20
 
@@ -141,7 +141,7 @@ class Desk:
             key = None
             if said.__class__ is tuple:
                 try:
-                    key = key_of(said)  # type: ignore[arg-type]  # a tuple is no Failure
+                    key = key_of(said)
                 except UnicodeEncodeError:
                     said = surrogate_failure(self._order.prompt.columns, values)
             keys.append(key)

@@ -15,13 +15,15 @@ from typing import TypeVar
 
 from dfllm._core.errors import StoreError
 from dfllm._core.types import Failure, Key, Messages, Response
-from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Source, Window
+from dfllm._run.desk import WINDOW, Desk, Missing, Order, Settled, Sink, Source, Window
 from dfllm._run.live import Ask, Landed, Live, Missed
 from dfllm._run.store import Attempt, Entry, Store
 from dfllm._run.tally import Tally
 
 T = TypeVar("T")
 
+#: Rows prepared at once while requests are under way.
+_SLICE = 250
 #: Claims are taken for this many questions at once: two processes on one frame share it out in such pieces.
 _CLAIMS = 512
 _GRACE_SECONDS = 10.0
@@ -70,7 +72,10 @@ class Engine:
         self._held: dict[Key, Messages] = {}
         self._since = clock() if order.cache == "retry" else 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = False
         self._interrupted = False
+        self._unsaved = False
+        self._rest: Settled | None = None
         self.live: Live | None = None
 
     async def run(self) -> None:
@@ -82,12 +87,13 @@ class Engine:
         """
         self._loop = asyncio.get_running_loop()
         self.live = self._make_live(land=self._land, missed=self._miss)
-        bounds = self._desk.windows()
-        upcoming = self._prepare(next(bounds, None))
+        if self._told:
+            self._stop_for_user()
+        start = 0
         try:
-            while upcoming is not None:
-                window = await upcoming
-                upcoming = self._prepare(next(bounds, None))
+            while start < self._order.rows:
+                window = await self._window(start)
+                start += len(window.settled)
                 self._take(window)
                 await self._ask(window.missing)
             while self._held:
@@ -98,14 +104,13 @@ class Engine:
             self.live.abandon()
             raise
         finally:
-            if upcoming is not None:
-                upcoming.cancel()
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
             self._tally.unsure = self.live.unsure
 
     def interrupt(self) -> None:
-        """Stop sending; what is in flight gets a grace to arrive. May be called from any thread."""
+        """Stop sending; what is in flight gets a grace to arrive. May be called from any thread, at any time."""
+        self._told = True  # first, so that a run that is just beginning sees one or the other
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop_for_user)
 
@@ -120,19 +125,32 @@ class Engine:
         if not self._interrupted:
             self._interrupted = True
             cause = Failure("Cancelled", "interrupted; run again to go on")
+            self._rest = Settled(None, cause, None)
             self.live.stop(cause, cause)
             self._loop.call_later(_GRACE_SECONDS, self.live.abandon)
 
-    def _prepare(self, bounds: tuple[int, int] | None) -> asyncio.Future[Window] | None:
-        if bounds is None:
-            return None
-        if self._interrupted:
+    async def _window(self, start: int) -> Window:
+        """Return the next rows, rendered and looked up."""
+        assert self.live is not None
+        rows = self._order.rows
+        if self._rest is not None:
             # Whoever pressed Ctrl-C is waiting: what is left is neither rendered nor looked up.
-            rest = Settled(None, Failure("Cancelled", "interrupted; run again to go on"), None)
-            done: asyncio.Future[Window] = asyncio.get_running_loop().create_future()
-            done.set_result(Window(bounds[0], [rest] * (bounds[1] - bounds[0]), []))
-            return done
-        return asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, *bounds)
+            return _alike((start, rows), self._rest)
+        await self.live.room()
+        try:
+            if start > 0 and self.live.idle:
+                stop = min(rows, start + WINDOW)
+                return await asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, start, stop)
+            # While requests are under way, a few milliseconds at a time and on the loop itself: a thread beside it
+            # would keep the interpreter from the sockets for longer than it works.
+            await asyncio.sleep(0)
+            return self._desk.prepare(start, min(rows, start + _SLICE))
+        except StoreError as error:
+            if start == 0:
+                raise  # nothing was sent; later on, what is under way is waited for and the frame keeps its answers
+            self._stop_for_store(error)
+            self._rest = Settled(None, Failure("StoreError", str(error)), None)
+            return _alike((start, rows), self._rest)
 
     def _take(self, window: Window) -> None:
         assert self.live is not None
@@ -190,12 +208,15 @@ class Engine:
 
     async def _adopt(self, keys: Sequence[Key]) -> None:
         """Settle what another run or process has answered meanwhile."""
-        found = await asyncio.get_running_loop().run_in_executor(None, self._desk.answered, keys)
+        # Damaged between claim and look-up: the row says so and the next run asks again.
+        lost = Failure("StoreError", "the stored answer is damaged; run again")
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(None, self._desk.answered, keys)
+        except StoreError as error:
+            self._stop_for_store(error)
+            found, lost = [None] * len(keys), Failure("StoreError", str(error))
         for key, settled in zip(keys, found, strict=True):
-            if settled is None:
-                # Damaged between claim and look-up: the row says so and the next run asks again.
-                settled = Settled(key, Failure("StoreError", "the stored answer is damaged; run again"), None)
-            self._settle(settled)
+            self._settle(settled or Settled(key, lost, None))
         self._changed()
 
     async def _watch(self) -> None:
@@ -225,6 +246,7 @@ class Engine:
             if bare:
                 await _heard(self._store.release(bare, self._run))
         except StoreError as error:
+            self._unsaved = True
             self._stop_for_store(error)
         interpret = self._desk.interpret
         for landed in group:
@@ -235,7 +257,7 @@ class Engine:
 
     def _settle(self, settled: Settled) -> None:
         assert settled.key is not None
-        if settled.source is None:
+        if settled.source is None or self._unsaved:
             # What is not in the store must be remembered here for equal rows of later windows.
             self._ended[settled.key] = settled
         self._settle_rows(self._waiting.pop(settled.key), settled)
@@ -247,7 +269,8 @@ class Engine:
 
     def _stop_at_failure(self) -> None:
         assert self.live is not None
-        self.live.stop(Failure("NotSent", "a row failed and on_error='stop'"))
+        cause = Failure("NotSent", "a row failed and on_error='stop'")
+        self.live.stop(cause, cause)
 
     def _stop_for_store(self, error: StoreError) -> None:
         assert self.live is not None
@@ -266,6 +289,11 @@ class Engine:
             missed.body,
         )
         self._store.journal([attempt])
+
+
+def _alike(bounds: tuple[int, int], settled: Settled) -> Window:
+    start, stop = bounds
+    return Window(start, [settled] * (stop - start), [])
 
 
 async def _heard(future: Future[T]) -> T:

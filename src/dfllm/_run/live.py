@@ -146,6 +146,11 @@ class Live:
         #: Whether answers to the same terms are known, which shows that such a request can be right.
         self.proven = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether every question taken so far has landed."""
+        return self._open == 0
+
     async def room(self) -> None:
         """Wait until more questions are welcome."""
         await self._room.wait()

@@ -21,6 +21,7 @@ from dfllm._run.pace import Gate, Pace
 from dfllm._run.prices import pricer
 from dfllm._run.settings import Endpoint, Settings
 from dfllm._run.store import Store
+from dfllm._run.store_files import identity_of
 from dfllm._run.tally import Tally
 
 if TYPE_CHECKING:
@@ -39,12 +40,19 @@ class Lane(NamedTuple):
     pace: Pace
 
 
+class Opened(NamedTuple):
+    """A store in use, and the file it found when it was opened."""
+
+    store: Store
+    file: tuple[int, int] | None
+
+
 class Runtime:
     """The things of this process; a forked child has its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stores: dict[tuple[Path, str], Store] = {}
+        self._stores: dict[tuple[Path, str], Opened] = {}
         self._http: Http | None = None
         self._lanes: dict[tuple[object, ...], Lane] = {}
 
@@ -57,11 +65,14 @@ class Runtime:
         place = (settings.store_path.absolute(), settings.durability)
         with self._lock:
             found = self._stores.get(place)
-            if found is None or found.failed is not None:
-                if found is not None:
-                    found.close()
-                found = self._stores[place] = Store(place[0], durability=settings.durability)
-            return found
+            # Another file at its place is what `dfllm store repair`, run elsewhere, leaves behind.
+            if found is not None and (found.store.failed is not None or found.file != identity_of(place[0])):
+                found.store.close()
+                found = None
+            if found is None:
+                store = Store(place[0], durability=settings.durability)
+                found = self._stores[place] = Opened(store, identity_of(place[0]))
+            return found.store
 
     def http(self) -> Http:
         """Return the sockets of the private loop; to be called there."""
@@ -84,28 +95,31 @@ class Runtime:
                 loop.submit(self._http.close()).result(timeout=1.0)
             self._http = None
         with self._lock:
-            for store in self._stores.values():
-                store.close()
+            for opened in self._stores.values():
+                opened.store.close()
             self._stores.clear()
 
 
+_lock = threading.Lock()
 _runtime: Runtime | None = None
 
 
 def runtime() -> Runtime:
     """Return this process's Runtime."""
     global _runtime  # the one thing a process has one of
-    if _runtime is None:
-        _runtime = Runtime()
-        atexit.register(_runtime.close)
-    return _runtime
+    with _lock:
+        if _runtime is None:
+            _runtime = Runtime()
+            atexit.register(_runtime.close)
+        return _runtime
 
 
 def _forget() -> None:
-    global _runtime  # sockets and threads of the parent are not the child's
+    global _lock, _runtime  # sockets and threads of the parent are not the child's, nor is a lock's owner
     if _runtime is not None:
         atexit.unregister(_runtime.close)
     _runtime = None
+    _lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -20,13 +20,13 @@ from dfllm._run.store_schema import WINDOW, text_of
 _PROC = Path("/proc")
 
 _ANSWERED = """
-    SELECT n.i FROM numbers n CROSS JOIN entries e ON e.key = substr(?1, n.i * 20 + 1, 20)
-    WHERE n.i < ?2 AND e.created >= ?3 AND e.checksum NOT NULL
+    SELECT n.i FROM numbers n CROSS JOIN entries e ON e.key = substr(:keys, n.i * 20 + 1, 20)
+    WHERE n.i < :count AND e.created >= :since AND e.checksum NOT NULL
 """
 _CLAIMED = """
-    SELECT n.i, c.owner, c.owner = ?3 AND c.run = ?4
-    FROM numbers n CROSS JOIN claims c ON c.key = substr(?1, n.i * 20 + 1, 20)
-    WHERE n.i < ?2
+    SELECT n.i, c.owner, c.owner = :owner AND c.run = :run
+    FROM numbers n CROSS JOIN claims c ON c.key = substr(:keys, n.i * 20 + 1, 20)
+    WHERE n.i < :count
 """
 
 
@@ -102,11 +102,11 @@ class Claims:
     def _take(
         self, connection: sqlite3.Connection, keys: list[bytes], us: tuple[int, str], since: float, claimed: Claimed
     ) -> None:
-        window = (b"".join(keys), len(keys))
-        answered = {place for (place,) in connection.execute(_ANSWERED, (*window, since))}
+        window = {"keys": b"".join(keys), "count": len(keys), "since": since, "owner": us[0], "run": us[1]}
+        answered = {place for (place,) in connection.execute(_ANSWERED, window)}
         ours, held = set(), set()
         alive: dict[int, bool] = {us[0]: True}
-        for place, owner, is_ours in connection.execute(_CLAIMED, (*window, *us)):
+        for place, owner, is_ours in connection.execute(_CLAIMED, window):
             if is_ours:
                 ours.add(place)
                 continue
@@ -154,7 +154,7 @@ class Claims:
         connection.executemany("DELETE FROM claims WHERE owner = ? AND run = ?", [(me, run) for run in self._runs])
         # Another open store of this process may still hold some.
         connection.execute(
-            "DELETE FROM owners WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM claims WHERE owner = ?1)", (me,)
+            "DELETE FROM owners WHERE id = ? AND NOT EXISTS (SELECT 1 FROM claims WHERE owner = owners.id)", (me,)
         )
 
     def _show_up(self, connection: sqlite3.Connection) -> int:

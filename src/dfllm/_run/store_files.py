@@ -6,6 +6,7 @@ looked at from outside once they exist.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -91,9 +92,15 @@ def make_file(path: Path) -> None:
     """Make an empty file that its owner alone can read, where there is none. The file lock is held.
 
     SQLite gives its WAL and shared memory the mode of the database.
+
+    Raises:
+        OSError: it cannot be made, or is there and cannot be written. SQLite would open it and complain of the first
+            answer.
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_CLOEXEC", 0), 0o600))
+    if not os.access(path, os.W_OK):
+        raise OSError(errno.EROFS, "Read-only", str(path))
 
 
 def is_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:

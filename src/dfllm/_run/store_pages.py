@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -52,8 +53,10 @@ class Pages:
 
     def found(self) -> Iterator[Found]:
         """Give what looks like ours: first the newest state of each page, then what the file had before its WAL."""
-        count = max([self._size // PAGE_BYTES, *self._newest])
-        for number in range(1, count + 1):
+        in_file = range(1, self._size // PAGE_BYTES + 1)
+        # One by one: a damaged number may be anything.
+        only_in_wal = (number for number in self._newest if number not in in_file)
+        for number in chain(in_file, only_in_wal):
             yield from self._records(number, newest=True)
         for number in self._newest:
             yield from self._records(number, newest=False)

@@ -9,6 +9,8 @@ from operator import index
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
+import msgspec
+
 #: The statements that cut a run of keys into keys know this number too.
 KEY_BYTES = 20
 
@@ -35,8 +37,8 @@ class Entry(NamedTuple):
     cost: int | None
 
 
-class Stored(NamedTuple):
-    """A paid answer as it is read back; see `Entry`."""
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A paid answer as it is read back; see `Entry`. A struct, since there are as many as rows (see `types`)."""
 
     body: bytes
     seconds: float
@@ -85,11 +87,11 @@ Row: TypeAlias = tuple[bytes, str, str, float, float, int | None, int, bytes]
 #: An attempt as it is written.
 Note: TypeAlias = tuple[bytes, str, float, str, str, int | None, bytes | None]
 
-_pack = struct.Struct("<20sddq").pack
+pack = struct.Struct("<20sddq").pack
 
 
 @lru_cache(1024)
-def _start(provider: bytes, model: bytes) -> int:
+def start_of(provider: bytes, model: bytes) -> int:
     return crc32(provider + b"\0" + model)
 
 
@@ -102,8 +104,8 @@ def checksum(
         TypeError: a field has a type that no entry has, as after damage.
         struct.error: likewise, or a number is out of range.
     """
-    fixed = _pack(key, created, seconds, -1 if cost is None else cost)
-    return crc32(body, crc32(fixed, _start(provider, model)))
+    fixed = pack(key, created, seconds, -1 if cost is None else cost)
+    return crc32(body, crc32(fixed, start_of(provider, model)))
 
 
 def row_of(entry: Entry) -> Row:

@@ -23,8 +23,8 @@ WINDOW = 10_000
 
 # Plain rowid tables for what has a body: WITHOUT ROWID costs 3.4 times the disk there. The body comes last, so that
 # the other columns are read without walking its overflow pages. Claims are small, so one B-tree serves them best.
-# Owners are never numbered twice: a claim of one who is gone must not become another's. What is in quarantine may be
-# anything. A checksum is never NULL, but SQLite must not rely on it: where damage made it so the entry is missing.
+# What is in quarantine may be anything. A checksum is never NULL, but SQLite must not rely on it: where damage made
+# it so, the entry counts as missing.
 _ENTRIES = """CREATE TABLE entries(
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, provider TEXT NOT NULL, model TEXT NOT NULL,
     created REAL NOT NULL, seconds REAL NOT NULL, cost INTEGER, checksum INTEGER, body BLOB NOT NULL
@@ -34,7 +34,7 @@ _QUARANTINE = "CREATE TABLE quarantine(id INTEGER PRIMARY KEY, found REAL, key, 
 _ATTEMPTS = "CREATE TABLE attempts(id INTEGER PRIMARY KEY, key BLOB, run TEXT, at REAL, billing TEXT, error TEXT,\
  status INTEGER, body BLOB)"
 _OWNERS = """CREATE TABLE owners(
-    id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,
     start TEXT NOT NULL, seen REAL NOT NULL, UNIQUE(host, boot, pid, start)
 )"""
 _CLAIMS = """CREATE TABLE claims(
