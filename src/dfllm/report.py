@@ -6,12 +6,12 @@ text is escaped: model output is data, wherever it is shown.
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import escape
 
 from dfllm._work import Ending
 
@@ -153,7 +153,7 @@ class Run:
         shown = []
         for kind, count in tally.errors.most_common():
             example = tally.examples[kind]
-            room -= len(escape(example).encode()) + _ROW_BYTES
+            room -= len(html.escape(example).encode()) + _ROW_BYTES
             if room < 0:
                 break
             shown.append((f"{count:,}", example))

@@ -569,7 +569,7 @@ def test_damaged_lines_of_a_spill_are_told(path):
     spilled = next(path.parent.glob("*.spill-*.jsonl"))
     spilled.write_bytes(spilled.read_bytes() + b"broken\n")
 
-    with pytest.warns(StoreWarning, match="1 lines of the spill files"):
+    with pytest.warns(StoreWarning, match="had 1 damaged lines in its spill files"):
         store = Store(path)
     known = store.known([entry(1).key])
     store.close()

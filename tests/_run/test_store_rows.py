@@ -1,6 +1,7 @@
 """Rows: what is written can be read back, and the checksum hears every field."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import pytest
 
@@ -74,6 +75,13 @@ def test_what_could_not_be_read_back_is_refused(wrong):
     """An entry that SQLite would change or refuse never reaches the writer."""
     with pytest.raises((ValueError, TypeError)):
         row_of(ENTRY._replace(**wrong))
+
+
+def test_a_status_becomes_a_plain_number():
+    """A status of another kind of integer, as http's, is stored as the int it means."""
+    note = note_of(Attempt(b"k" * 20, "run", 1, "maybe", "text", HTTPStatus.OK, None))
+
+    assert (200, int) == (note[5], type(note[5]))
 
 
 def test_attempts_may_hold_any_text():

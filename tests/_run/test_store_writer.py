@@ -4,13 +4,13 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import pytest
 
 from dfllm._core.errors import StoreError
 from dfllm._run import store_writer
-from dfllm._run.store_errors import Locked
+from dfllm._run.store_errors import Locked, Mistake
 from dfllm._run.store_files import beside
 from dfllm._run.store_lock import FileLock
 from dfllm._run.store_work import Beat, Leave, Release
@@ -120,12 +120,18 @@ def test_an_idle_writer_does_not_linger(bench, monkeypatch):
     bench.writer.submit(work("later")).result(10)
     idle = list(naps)
     first, go = in_the_way(bench)
-    second = bench.writer.submit(work("second"))
+    futures = [first, bench.writer.submit(work("second"))]
     go.set()
-    first.result(10)
-    second.result(10)
+    for future in futures:
+        future.result(10)
+    lone = list(naps)
+    first, go = in_the_way(bench)
+    futures = [first, bench.writer.submit(work("third")), bench.writer.submit(work("fourth"))]
+    go.set()
+    for future in futures:
+        future.result(10)
 
-    assert [[], [store_writer.LINGER_SECONDS]] == [idle, naps]
+    assert [[], [], [store_writer.LINGER_SECONDS]] == [idle, lone, naps]
 
 
 def test_a_full_queue_is_not_lingered_over(bench, monkeypatch):
@@ -173,14 +179,15 @@ def test_a_mistake_harms_nobody_else(bench):
         """Nothing that SQLite can store."""
 
     first, go = in_the_way(bench)
-    good, bad, also = (bench.writer.submit(work(name)) for name in ("good", Odd(), "also"))
+    bad_work = work(Odd())
+    good, bad, also = (bench.writer.submit(each) for each in (work("good"), bad_work, work("also")))
     go.set()
 
     assert [1, 1, 1] == [future.result(10) for future in (first, good, also)]
-    with pytest.raises(StoreError, match=r"cannot do this: \w+Error: .*type"):
+    with pytest.raises(Mistake, match=r"cannot do this: \w+Error\(.*type.*\)\. kept in a file"):
         bad.result(10)
     assert ["first", "good", "also"] == bench.names()
-    assert bench.writer.failed is None
+    assert ([[bad_work]], None) == (bench.rescued, bench.writer.failed)
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT])
@@ -393,6 +400,25 @@ def test_a_busy_checkpoint_is_left_for_later(bench, monkeypatch):
         bench.writer.submit(work(name)).result(10)
 
     assert (["one", "two"], None) == (bench.names(), bench.writer.failed)
+
+
+def test_a_checkpoint_gives_way_to_others(tmp_path, monkeypatch):
+    """Where another process takes the lock after our commit, the copying waits for a later commit."""
+    monkeypatch.setattr(store_writer, "CHECKPOINT_BYTES", 0)
+    bench = Bench(tmp_path / "store.db", wait_seconds=0.05)
+    other = FileLock(beside(bench.path, ".lock"), bench.path, 5.0)
+    first, go = in_the_way(bench)
+    with ExitStack() as stack:
+        first.add_done_callback(lambda _: stack.enter_context(other.held()))
+        go.set()
+        locked_out = bench.writer.submit(work("second")).exception(10)
+    bench.writer.submit(work("third")).result(10)
+    bench.writer.close()
+    bench.lock.close()
+    other.close()
+
+    assert isinstance(locked_out, Locked)
+    assert (["first", "recovered", "third"], None) == (bench.names(), bench.writer.failed)
 
 
 def test_a_rollback_journal_needs_no_checkpoint(tmp_path):

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from dfllm._core.errors import StoreError
 from dfllm._core.types import Failure, Key, Messages, Response
+from dfllm._run.collector import room_for
 from dfllm._run.desk import WINDOW, Desk, Missing, Order, Settled, Sink, Source, Window
 from dfllm._run.live import Ask, Landed, Live, Missed
 from dfllm._run.store import Attempt, Entry, Store
@@ -89,16 +90,10 @@ class Engine:
         self.live = self._make_live(land=self._land, missed=self._miss)
         if self._told:
             self._stop_for_user()
-        start = 0
         try:
-            while start < self._order.rows:
-                window = await self._window(start)
-                start += len(window.settled)
-                self._take(window)
-                await self._ask(window.missing)
-            while self._held:
-                await self._watch()
-            await self.live.finish()
+            with room_for(self.live.concurrency):
+                await self._all_rows()
+                await self.live.finish()
         except BaseException:
             self.live.stop(Failure("Cancelled", "the run ended with an exception"))
             self.live.abandon()
@@ -107,6 +102,16 @@ class Engine:
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
             self._tally.unsure = self.live.unsure
+
+    async def _all_rows(self) -> None:
+        start = 0
+        while start < self._order.rows:
+            window = await self._window(start)
+            start += len(window.settled)
+            self._take(window)
+            await self._ask(window.missing)
+        while self._held:
+            await self._watch()
 
     def interrupt(self) -> None:
         """Stop sending; what is in flight gets a grace to arrive. May be called from any thread, at any time."""

@@ -1,7 +1,7 @@
 """Live: missing questions to a provider, many at once, each answer on disk before anyone hears of it.
 
-What may be tried again goes back to the queue behind a timer; nobody sleeps on a place in flight. A place is held from
-sending to commit, so what a crash can lose is bounded by the requests in flight.
+What may be tried again goes back to the queue behind a timer; nobody sleeps on a place in flight. When commits are
+slow, a place is held until its answer is on disk: what a kill can lose is the requests in flight and an eighth more.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from dfllm._run.pace import Gate, Pace
 #: Answers that wait for one commit, and for how long: enough to share its cost, too short to be felt.
 _GROUP = 64
 _GROUP_SECONDS = 0.005
+#: One answer for so many places in flight may wait for its commit without holding its place.
+_SHARE = 8
 
 
 class Answered(Protocol):
@@ -117,7 +119,7 @@ class Live:
         self._missed = missed
         self._pace = pace
         self._gate = gate
-        self._concurrency = concurrency
+        self.concurrency = concurrency
         self._resend_ambiguous = resend_ambiguous
         self._patience = patience
         self._clock = clock
@@ -131,6 +133,8 @@ class Live:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._commits: set[asyncio.Task[None]] = set()
         self._open = 0
+        self._uncommitted = 0
+        self._most_uncommitted = concurrency // _SHARE
         self._closed = False
         self._abandoned = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -162,7 +166,7 @@ class Live:
             self._give_up(asks)
             return
         self._queue.extend(asks)
-        if len(self._queue) > self._concurrency:
+        if len(self._queue) > self.concurrency:
             self._room.clear()
         self._hire()
 
@@ -206,7 +210,7 @@ class Live:
             self._put(Landed(ask.key, self.unsent, None, 0.0))
 
     def _hire(self) -> None:
-        for _ in range(min(len(self._queue), self._concurrency - len(self._workers))):
+        for _ in range(min(len(self._queue), self.concurrency - len(self._workers))):
             worker = self._loop.create_task(self._work())
             self._workers[worker] = None
             worker.add_done_callback(self._left)
@@ -226,7 +230,7 @@ class Live:
         assert me is not None
         while queue:
             ask = self._workers[me] = queue.popleft()
-            if len(queue) < self._concurrency:
+            if len(queue) < self.concurrency:
                 self._room.set()
             try:
                 committed = await self._carry(ask)
@@ -236,7 +240,7 @@ class Live:
                     raise
                 return
             self._workers[me] = None
-            if committed is not None:
+            if committed is not None and self._uncommitted > self._most_uncommitted:
                 await committed
 
     async def _carry(self, ask: Ask) -> asyncio.Future[None] | None:
@@ -364,6 +368,7 @@ class Live:
         """Join the next group to be committed; return what tells of its commit."""
         committed = self._committed
         self._group.append(landed)
+        self._uncommitted += 1
         if len(self._group) >= min(_GROUP, len(self._workers)):
             self._flush()  # full, or everyone is waiting for it
         elif self._flush_timer is None:
@@ -387,6 +392,7 @@ class Live:
             self._crash(error)
         finally:
             self._open -= len(group)
+            self._uncommitted -= len(group)
             if not committed.done():
                 committed.set_result(None)
             self._end_if_done()

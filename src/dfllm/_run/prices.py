@@ -44,7 +44,8 @@ def _rates(provider: str, model: str) -> Callable[[Response], int | None]:
     rate_in, most_in = _flat(found.input_mtok)
     rate_out, most_out = _flat(found.output_mtok)
     rate_cached, most_cached = _flat(found.cache_read_mtok or found.input_mtok)
-    most = min(most_in, most_out, most_cached)
+    per_request = getattr(found, "requests_kcount", None)  # a fee that depends on the request
+    most = 0 if per_request else min(most_in, most_out, most_cached)
 
     def price(response: Response) -> int:
         tokens_in, tokens_out = response.tokens_in or 0, response.tokens_out or 0

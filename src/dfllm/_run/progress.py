@@ -45,10 +45,17 @@ class Progress:
         self._bar: tqdm[Any] | None = None
         if shown is False or tally.rows == 0:
             return
+        try:
+            self._bar = self._made(shown)
+        except Exception:
+            logger.exception("progress.failed")
+
+    def _made(self, shown: bool | None) -> tqdm[Any] | None:
         if _in_notebook():
-            self._bar = _NotebookBar(total=tally.rows, desc=title, unit="row")
-        elif shown or sys.stderr.isatty():
-            self._bar = tqdm(total=tally.rows, desc=title, unit="row", file=sys.stderr, dynamic_ncols=True)
+            return _NotebookBar(total=self._tally.rows, desc=self._title, unit="row")
+        if shown or (sys.stderr is not None and sys.stderr.isatty()):
+            return tqdm(total=self._tally.rows, desc=self._title, unit="row", file=sys.stderr, dynamic_ncols=True)
+        return None
 
     def update(self) -> None:
         """Draw what has changed; trouble with drawing never reaches the run."""
@@ -58,17 +65,22 @@ class Progress:
                 self._bar.update(self._tally.done - self._bar.n)
             elif self._clock() >= self._next_line:
                 self._next_line = self._clock() + _LOG_SECONDS
-                facts = {"rows": self._tally.rows, "done": self._tally.done}
+                facts = {"done": self._tally.done, "rows": self._tally.rows}
                 logger.info("run.progress %s/%s %s", *facts.values(), _postfix(self._tally), extra=facts)
         except Exception:
             logger.exception("progress.failed")
+            if self._bar is not None:
+                self._bar.disable = True  # or it would draw once more when it is collected
             self._bar = None
 
     def close(self) -> None:
         """Draw for the last time."""
         self.update()
-        if self._bar is not None:
-            self._bar.close()
+        try:
+            if self._bar is not None:
+                self._bar.close()
+        except Exception:
+            logger.exception("progress.failed")
 
 
 def _postfix(tally: Tally) -> str:
@@ -93,6 +105,7 @@ class _NotebookBar(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
     def __init__(self, **options: Any) -> None:
         from IPython.display import HTML, display  # only there where there is a notebook
 
+        self.disable = True  # there is nothing to close before there is anything to see
         page: Callable[[str], Any] = HTML
         show: Callable[..., Any] = display
         self._html = page

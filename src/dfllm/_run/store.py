@@ -155,12 +155,7 @@ class Store:
         if self.failed is None:
             self._submit(SetAside(sorted(bad))).result()
         if first:
-            warnings.warn(
-                f"The store {self.path} has damaged entries; they are set aside and asked again. "
-                "`dfllm store verify` shows how many.",
-                StoreWarning,
-                stacklevel=3,
-            )
+            self._warn("has damaged entries; they are set aside and asked again. `dfllm store verify` shows how many.")
 
     def claim(self, keys: Sequence[bytes], run: str, *, since: float = 0.0) -> Future[Claimed]:
         """Ask which keys this run may send; equal keys count once.
@@ -231,20 +226,24 @@ class Store:
             try:
                 prepare(connection, self.path, journal="delete" if network else "wal")
                 with transaction(connection):
-                    done = self._recover(connection)
+                    spills = self._take_in(connection)
                     self._claims.sweep(connection)
             except BaseException:
                 connection.close()
                 raise
-            done()
+            put_away(spills)
         self._reader = connection
         if network:
-            warnings.warn(
-                f"The store {self.path} lies on a network file system: it is slower there and one process writes at "
-                "a time. A local disk is better; choose one with DFLLM_STORE or store=.",
-                StoreWarning,
-                stacklevel=4,
+            self._warn(
+                "lies on a network file system: it is slower there and one process writes at a time. "
+                "A local disk is better; choose one with DFLLM_STORE or store=."
             )
+        damaged = sum(each.damaged for each in spills)
+        if damaged:
+            self._warn(f"had {damaged} damaged lines in its spill files; they are kept in *.damaged, the rest is in.")
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"The store {self.path} {what}", StoreWarning, stacklevel=4)
 
     def _connection(self, wait_seconds: float) -> sqlite3.Connection:
         return connected(self.path, self._connect, wait_seconds=wait_seconds)
@@ -294,26 +293,19 @@ class Store:
         what = f"{len(rows)} answers" if rows else f"{len(notes)} attempts"
         try:
             file = spill(self.path, rows, notes)
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:
             return f"{what} could be kept nowhere else ({error}); they are in the frame only."
         return f"{what} are kept in {file}; the store takes them in when it is next opened."
 
     def _recover(self, connection: sqlite3.Connection) -> Callable[[], None]:
+        spills = self._take_in(connection)
+        return lambda: put_away(spills)
+
+    def _take_in(self, connection: sqlite3.Connection) -> list[Spill]:
         spills = spills_of(self.path)
         for each in spills:
             take_in(connection, each.rows, each.notes)
-        return lambda: self._recovered(spills)
-
-    def _recovered(self, spills: Sequence[Spill]) -> None:
-        put_away(spills)
-        damaged = sum(each.damaged for each in spills)
-        if damaged:
-            warnings.warn(
-                f"{damaged} lines of the spill files of {self.path} are damaged; those files are kept beside it "
-                "as *.damaged, the other lines were taken in.",
-                StoreWarning,
-                stacklevel=5,
-            )
+        return spills
 
     def pause(self) -> None:
         """Keep other threads out of SQLite while this one forks."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dfllm._run.store_rows import Claimed
 from dfllm._run.store_schema import WINDOW, text_of
 
 _PROC = Path("/proc")
+_LOTS = (64, 16, 4, 1)
+T = TypeVar("T")
 
 _ANSWERED = """
     SELECT n.i FROM numbers n CROSS JOIN entries e ON e.key = substr(:keys, n.i * 20 + 1, 20)
@@ -28,6 +32,19 @@ _CLAIMED = """
     FROM numbers n CROSS JOIN claims c ON c.key = substr(:keys, n.i * 20 + 1, 20)
     WHERE n.i < :count
 """
+
+
+def in_lots(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut rows into lots for one statement each, of few different sizes, so that SQLite knows the statements.
+
+    A statement a row would hand the interpreter's lock to and fro for each, against an event loop that is always busy:
+    commits would take ten times as long as their work.
+    """
+    start = 0
+    for size in _LOTS:
+        while len(rows) - start >= size:
+            yield rows[start : start + size]
+            start += size
 
 
 class Owner(NamedTuple):
@@ -125,15 +142,20 @@ class Claims:
                 claimed.mine.append(key)
                 if place not in ours:
                     fresh.append((key, *us, now))
-        connection.executemany("INSERT OR REPLACE INTO claims(key, owner, run, at) VALUES (?, ?, ?, ?)", fresh)
+        for lot in in_lots(fresh):
+            places = ", ".join(["(?, ?, ?, ?)"] * len(lot))
+            sql = f"INSERT OR REPLACE INTO claims(key, owner, run, at) VALUES {places}"  # noqa: S608  # marks only
+            connection.execute(sql, list(chain.from_iterable(lot)))
 
     def free(self, connection: sqlite3.Connection, pairs: Sequence[tuple[bytes, str]]) -> None:
         """Give claims back, by key and run; those of others stay."""
         if self._runs:
             me = self._number(connection)
-            connection.executemany(
-                "DELETE FROM claims WHERE key = ? AND owner = ? AND run = ?", [(key, me, run) for key, run in pairs]
-            )
+            for run, alike in groupby(pairs, key=itemgetter(1)):
+                for lot in in_lots([key for key, _ in alike]):
+                    places = ", ".join("?" * len(lot))
+                    sql = f"DELETE FROM claims WHERE key IN ({places}) AND owner = ? AND run = ?"  # noqa: S608  # marks only
+                    connection.execute(sql, [*lot, me, run])
 
     def beat(self, connection: sqlite3.Connection) -> None:
         """Show that this process lives and clear away after those that do not; rest when nothing is claimed."""

@@ -44,6 +44,10 @@ class Locked(StoreError):
     """Another process held the store for longer than we wait; this may pass."""
 
 
+class Mistake(StoreError):
+    """One piece of work cannot be done; the store is well."""
+
+
 def code_of(error: Exception) -> int:
     """Return SQLite's primary result code, 0 where there is none."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

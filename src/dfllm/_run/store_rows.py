@@ -127,7 +127,7 @@ def row_of(entry: Entry) -> Row:
 def note_of(attempt: Attempt) -> Note:
     """Return the row to write; text that is not Unicode is escaped."""
     key, run, at, billing, error, status, body = attempt
-    return key, run, float(at), billing, _unicode(error), status, body
+    return key, run, float(at), billing, _unicode(error), None if status is None else index(status), body
 
 
 def _unicode(text: str) -> str:

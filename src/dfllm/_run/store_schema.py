@@ -72,7 +72,7 @@ def connected(path: Path, connect: Connect, *, wait_seconds: float) -> sqlite3.C
             "PRAGMA wal_autocheckpoint = 0",
             "PRAGMA trusted_schema = OFF",
             "PRAGMA temp_store = MEMORY",
-            "PRAGMA cache_size = -65536",
+            "PRAGMA cache_size = -16384",
             "CREATE TEMP TABLE numbers(i INTEGER PRIMARY KEY)",
         ):
             connection.execute(sql)
@@ -88,6 +88,8 @@ def make_writable(connection: sqlite3.Connection, durability: Durability) -> Non
     full = durability == "full" or journal_of(connection) != "wal"
     connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
     connection.execute(f"PRAGMA fullfsync = {'ON' if full else 'OFF'}")
+    # Keys are random, so a write touches any page of their index: it should fit.
+    connection.execute("PRAGMA cache_size = -65536")
     # The WAL's length on disk is how we know that it is time for a checkpoint; without this it would never shrink.
     connection.execute("PRAGMA journal_size_limit = 4194304")
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple, TypeAlias
 
 from dfllm._core.errors import StoreError
-from dfllm._run.store_claims import Claims
+from dfllm._run.store_claims import Claims, in_lots
 from dfllm._run.store_rows import Note, Row, checksum
 
 _INSERT = """
-    INSERT INTO entries(key, provider, model, created, seconds, cost, checksum, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO entries(key, provider, model, created, seconds, cost, checksum, body) VALUES {rows}
     ON CONFLICT(key) DO UPDATE SET
         provider = excluded.provider, model = excluded.model, created = excluded.created, seconds = excluded.seconds,
         cost = excluded.cost, checksum = excluded.checksum, body = excluded.body
 """
-_INSERT_NEWER = _INSERT + " WHERE excluded.created > entries.created"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_NEWER = _INSERT.format(rows=_ROW) + " WHERE excluded.created > entries.created"
 _ONE = "SELECT key, provider, model, created, seconds, cost, checksum, body FROM entries WHERE id = ?"
 _COPY = """
     INSERT INTO quarantine(found, key, provider, model, created, seconds, cost, checksum, body)
@@ -109,7 +110,8 @@ class Desk:
         return given
 
     def _save(self, connection: sqlite3.Connection, works: list[Save]) -> Sequence[object]:
-        connection.executemany(_INSERT, [row for work in works for row in work.rows])
+        for rows in in_lots([row for work in works for row in work.rows]):
+            connection.execute(_INSERT.format(rows=", ".join([_ROW] * len(rows))), list(chain.from_iterable(rows)))
         self._claims.free(connection, [(row[0], work.run) for work in works for row in work.rows])
         return [None] * len(works)
 

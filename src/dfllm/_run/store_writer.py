@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dfllm._core.errors import StoreError
-from dfllm._run.store_errors import BROKEN, ELSEWHERE, Locked, explain, is_busy, is_mistake, locked
+from dfllm._run.store_errors import BROKEN, ELSEWHERE, Locked, Mistake, explain, is_busy, is_mistake, locked
 from dfllm._run.store_files import beside, identity_of
 from dfllm._run.store_lock import FileLock
 from dfllm._run.store_schema import transaction
@@ -145,7 +145,8 @@ class Writer:
             return [], False
         batch = [job]
         more = self._drain(batch)
-        if busy and more and sum(size_of(each.work) for each in batch) < ENOUGH_ROWS:
+        # A lone job is of somebody who waits for it before the next one.
+        if busy and more and len(batch) > 1 and sum(size_of(each.work) for each in batch) < ENOUGH_ROWS:
             time.sleep(LINGER_SECONDS)
             more = self._drain(batch)
         return batch, more
@@ -173,44 +174,38 @@ class Writer:
 
     def _settle(self, batch: Sequence[Job]) -> None:
         """Commit a batch and tell each who waits what became of it."""
-        works = [job.work for job in batch]
+        if self.failed is not None:
+            self._turn_away(batch, self.failed)
+            return
         try:
-            if self.failed is not None:
-                raise self.failed
-            given = self._commit(works)
+            given = self._commit([job.work for job in batch])
         except Exception as error:  # noqa: BLE001  # whoever waits must hear of anything
-            if self.failed is None and is_mistake(error):
-                self._settle_mistake(batch, error)
-                return
-            failure = self._fail(works, error)
-            for job in batch:
-                job.future.set_exception(failure)
+            if not is_mistake(error):
+                self._turn_away(batch, error)
+            elif len(batch) > 1:
+                # Singly, so that work that cannot be done harms no other.
+                for job in batch:
+                    self._settle([job])
+            else:
+                self._turn_away(batch, Mistake(f"The store {self._path} cannot do this: {error!r}."))
             return
         for job, result in zip(batch, given, strict=True):
             job.future.set_result(result)
+        self._checkpoint_if_long()  # now that nobody of this batch waits any more
 
-    def _settle_mistake(self, batch: Sequence[Job], error: Exception) -> None:
-        """Do jobs singly, so that one that cannot be done harms no other."""
-        if len(batch) > 1:
-            for job in batch:
-                self._settle([job])
-            return
-        failure = StoreError(f"The store {self._path} cannot do this: {type(error).__name__}: {error}")
-        failure.__cause__ = error
-        batch[0].future.set_exception(failure)
-
-    def _fail(self, works: Sequence[Work], error: Exception) -> StoreError:
-        """Keep what was paid for and return the error to hand out."""
+    def _turn_away(self, batch: Sequence[Job], error: Exception) -> None:
+        """Keep what was paid for, and tell each who waits what is wrong."""
         failure = explain(error, self._path)
-        where = self._hands.rescue(works)
+        where = self._hands.rescue([job.work for job in batch])
         told = type(failure)(f"{failure} {where}") if where else failure
         if told is not error:
             told.__cause__ = error
         if isinstance(failure, Locked):
             self._owed = self._owed or bool(where)
-        elif self.failed is None:
+        elif self.failed is None and not isinstance(failure, Mistake):
             self.failed = told
-        return told
+        for job in batch:
+            job.future.set_exception(told)
 
     def _commit(self, works: Sequence[Work]) -> list[object]:
         deadline = self._lock.deadline()
@@ -224,7 +219,6 @@ class Writer:
                     if time.monotonic() >= deadline:
                         raise locked(self._path, self._lock.wait_seconds, None) from error
                 else:
-                    self._checkpoint_if_long()
                     return given
 
     def _write(self, works: Sequence[Work]) -> list[object]:
@@ -254,9 +248,12 @@ class Writer:
             if length < self._checkpoint_at:
                 return
             mode = "PASSIVE" if length < TRUNCATE_BYTES else "TRUNCATE"
-            _, pages, copied = self._connected().execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            with self._lock.held(), self.working:
+                _, pages, copied = self._connected().execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except FileNotFoundError:
             return  # a rollback journal
+        except Locked:
+            return  # somebody else is at work for long; the next commit tries again
         except BROKEN as error:
             if not is_busy(error):
                 self.failed = explain(error, self._path)

@@ -1,0 +1,247 @@
+"""Progress: a bar where somebody looks, lines in the log where nobody does, and no trouble that reaches the run."""
+
+import io
+import logging
+import re
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dfllm._core.types import Failure, Response
+from dfllm._run.desk import Settled
+from dfllm._run.progress import Progress
+from dfllm._run.tally import Tally
+
+ECHO = "simulator/echo"
+ANSWERED = Settled(b"k", Response("a"), ("a",), "live")
+REFUSED = Settled(b"k", Failure("Refused", "no"), None, "live")
+SKIPPED = Settled(None, Failure("Skipped", "gap"), None)
+FRAME = pd.DataFrame({"review": ["a", "b", None]})
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is one."""
+
+    def isatty(self) -> bool:  # noqa: D102  # as streams have it
+        return True
+
+
+class Kernel:
+    """Stands in for IPython in a notebook: keeps what is displayed, and breaks when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pages: list[str] = []
+        self.fails: str | None = None
+        shell, display = ModuleType("IPython"), ModuleType("IPython.display")
+        shell.get_ipython = lambda: SimpleNamespace(kernel=object())
+        display.HTML = str
+        display.display = self.display
+        monkeypatch.setitem(sys.modules, "IPython", shell)
+        monkeypatch.setitem(sys.modules, "IPython.display", display)
+
+    def display(self, page: str, *, display_id: bool) -> "Kernel":
+        """Show a page for the first time and return its handle."""
+        assert display_id
+        self.broken("display")
+        self.pages.append(page)
+        return self
+
+    def update(self, page: str) -> None:
+        """Show another page in its place."""
+        self.broken("update")
+        self.pages.append(page)
+
+    def broken(self, what: str) -> None:
+        """Raise if this is what fails."""
+        if self.fails == what:
+            raise RuntimeError("the front end has gone")
+
+
+def terminal_of(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Make stderr a terminal, and return it; no fixture, since pytest sets its own before the test begins."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """Stand in a notebook."""
+    return Kernel(monkeypatch)
+
+
+def drawn(progress: Progress, tally: Tally, *settled: Any) -> None:
+    """Let rows end, one by one, and the run with them."""
+    for one in settled:
+        tally.count([one])
+        progress.update()
+    progress.close()
+
+
+def test_terminal_has_a_bar_that_ends_full(monkeypatch):
+    """Title, share, counts by how rows ended, and money once there is any."""
+    terminal = terminal_of(monkeypatch)
+    tally = Tally(4)
+    tally.cost = 1_500_000_000
+
+    drawn(Progress(tally, "simulator/echo"), tally, ANSWERED, ANSWERED, REFUSED, SKIPPED)
+
+    last = re.split("[\r\n]", terminal.getvalue().strip())[-1]
+    assert last.startswith("simulator/echo: 100%")
+    assert " 4/4 " in last
+    assert "ok 2, failed 1, known 0, skipped 1, $1.5000" in last
+
+
+def test_stream_that_is_no_terminal_stays_clean(capfd):
+    """Pipes and logs get no carriage returns."""
+    tally = Tally(1)
+
+    drawn(Progress(tally, "title"), tally, ANSWERED)
+
+    assert ("", "") == capfd.readouterr()
+
+
+def test_bar_is_drawn_on_demand_even_where_nobody_looks(monkeypatch):
+    """progress=True means it."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    tally = Tally(1)
+
+    drawn(Progress(tally, "title", shown=True), tally, ANSWERED)
+
+    assert "title: 100%" in stream.getvalue()
+
+
+@pytest.mark.parametrize(("shown", "rows"), [(False, 1), (None, 0), (True, 0)])
+def test_bar_is_not_drawn_where_it_is_not_wanted(monkeypatch, kernel, shown, rows):
+    """progress=False means it, too, and no rows need no bar."""
+    terminal = terminal_of(monkeypatch)
+    tally = Tally(rows)
+
+    drawn(Progress(tally, "title", shown=shown), tally)
+
+    assert ("", []) == (terminal.getvalue(), kernel.pages)
+
+
+def test_notebook_has_html_that_ends_full(kernel, monkeypatch):
+    """Plain HTML under one handle, so the saved file shows how it ended; nothing goes to stderr."""
+    terminal = terminal_of(monkeypatch)
+    tally = Tally(3)
+
+    drawn(Progress(tally, "a<b>"), tally, ANSWERED, REFUSED, SKIPPED)
+
+    last = kernel.pages[-1]
+    assert '<progress max="3" value="3"' in last
+    assert "a&lt;b&gt;" in last
+    assert " 3/3 100% " in last
+    assert "ok 1, failed 1, known 0, skipped 1" in last
+    assert not re.search(r"<script|<style|<svg|\bid=", last)
+    assert "" == terminal.getvalue()
+
+
+def test_notebook_bar_of_a_broken_off_run_shows_where_it_stopped(kernel):
+    """It is drawn once more at the end, wherever that is."""
+    tally = Tally(4)
+
+    drawn(Progress(tally, "title"), tally, ANSWERED)
+
+    assert " 1/4 25% " in kernel.pages[-1]
+
+
+def test_plain_ipython_is_no_notebook(monkeypatch):
+    """IPython in a terminal has no kernel, and gets the terminal's bar."""
+    terminal = terminal_of(monkeypatch)
+    shell = ModuleType("IPython")
+    shell.get_ipython = lambda: SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    tally = Tally(1)
+
+    drawn(Progress(tally, "title"), tally, ANSWERED)
+
+    assert "100%" in terminal.getvalue()
+
+
+def test_log_has_a_line_every_half_minute(caplog):
+    """Where no bar is drawn, the log tells how far the run is, and no more often than that."""
+    caplog.set_level(logging.INFO, "dfllm")
+    now = 100.0
+    tally = Tally(3)
+    progress = Progress(tally, "title", shown=False, clock=lambda: now)
+
+    for now in (110.0, 131.0, 140.0, 162.0):  # noqa: B007  # the clock reads it
+        tally.count([ANSWERED] if tally.done < 3 else [])
+        progress.update()
+
+    assert [
+        ("run.progress 2/3 ok 2, failed 0, known 0", 2, 3),
+        ("run.progress 3/3 ok 3, failed 0, known 0", 3, 3),
+    ] == [(line.getMessage(), line.done, line.rows) for line in caplog.records]
+
+
+@pytest.mark.parametrize("fails", ["display", "update"])
+def test_bar_that_breaks_is_logged_once_and_let_go(kernel, caplog, fails):
+    """A front end that has gone is no reason to stop paying work."""
+    kernel.fails = fails
+    tally = Tally(3)
+
+    drawn(Progress(tally, "title"), tally, ANSWERED, ANSWERED, ANSWERED)
+
+    assert ["progress.failed"] == [line.getMessage() for line in caplog.records]
+
+
+def test_bar_that_breaks_at_the_end_is_logged(kernel, caplog):
+    """The last stroke may fail like any other."""
+    tally = Tally(1)
+    progress = Progress(tally, "title")
+    kernel.fails = "update"
+
+    progress.close()
+
+    assert {"progress.failed"} == {line.getMessage() for line in caplog.records}
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_program_without_stderr_has_no_bar(monkeypatch, stream):
+    """Services run without one, or have closed it."""
+    closed = Terminal()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed if stream else None)
+    tally = Tally(1)
+
+    drawn(Progress(tally, "title"), tally, ANSWERED)
+
+    assert 1 == tally.done
+
+
+def test_call_draws_in_a_notebook(kernel, simulator):
+    """From the accessor to the page, the last of which is full."""
+    simulator()
+
+    FRAME.llm.complete("{{ review }}", model=ECHO)
+
+    assert " 3/3 100% " in kernel.pages[-1]
+    assert "simulator/echo" in kernel.pages[-1]
+
+
+@pytest.mark.parametrize("fails", ["display", "update"])
+def test_call_is_not_hurt_by_its_bar(kernel, simulator, fails):
+    """Every row has its answer, and nothing was paid for nothing."""
+    bill = simulator().bill
+    kernel.fails = fails
+
+    made = FRAME.llm.complete("{{ review }}", model=ECHO)
+
+    assert ["a", "b"] == made["completion"].tolist()[:2]
+    assert 2 == bill.requests
+
+
+def test_call_says_nothing_to_a_pipe(capfd, simulator):
+    """Neither on stdout nor on stderr."""
+    simulator()
+
+    FRAME.llm.complete("{{ review }}", model=ECHO)
+
+    assert ("", "") == capfd.readouterr()

@@ -1,0 +1,79 @@
+"""The tally: every row once, under how it ended; every payment once."""
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfllm._core.types import Failure, Response
+from dfllm._run.desk import Settled
+from dfllm._run.tally import Tally
+
+OK = Settled(b"k", Response("a"), ("a",), "live")
+KNOWN = Settled(b"k", Response("a"), ("a",), "store")
+REFUSED = Settled(b"k", Failure("Refused", "no", "paid"), None, "live")
+KNOWN_REFUSED = Settled(b"k", Failure("Refused", "known no", "paid"), None, "store")
+CUT = Settled(b"k", Failure("Truncated", "cut", "paid", response=Response("par")), ("par",), "live")
+SKIPPED = Settled(None, Failure("Skipped", "column 'a' is missing"), None)
+UNSENT = Settled(b"k", Failure("NotSent", "stopped"), None)
+
+
+@pytest.mark.parametrize(
+    ("settled", "counts"),
+    [
+        (OK, {"ok": 1}),
+        (KNOWN, {"ok": 1, "known": 1, "known_ok": 1}),
+        (REFUSED, {"failed": 1, "errors": {"Refused": 1}}),
+        (KNOWN_REFUSED, {"failed": 1, "known": 1, "errors": {"Refused": 1}}),
+        (CUT, {"failed": 1, "errors": {"Truncated": 1}}),
+        (UNSENT, {"failed": 1, "errors": {"NotSent": 1}}),
+        (SKIPPED, {"skipped": 1}),
+        (None, {}),
+    ],
+)
+def test_row_is_counted_under_how_it_ended(settled, counts):
+    """Once, and a row that is still to come not at all; partial text beside an error is a failure."""
+    tally = Tally(1)
+
+    failed = tally.count([settled])
+
+    found = {field.name: value for field in fields(Tally) if (value := getattr(tally, field.name))}
+    assert {"rows": 1, **counts} == {name: value for name, value in found.items() if name != "examples"}
+    assert counts.get("failed", 0) == failed == len(found.get("examples", {}))
+
+
+@given(st.lists(st.sampled_from([OK, KNOWN, REFUSED, KNOWN_REFUSED, CUT, SKIPPED, UNSENT]), max_size=20), st.data())
+def test_rows_add_up_however_they_come(settled, data):
+    """One by one or all at once, each row is in exactly one of the three sums."""
+    whole, parts = Tally(len(settled)), Tally(len(settled))
+    cut = data.draw(st.integers(0, len(settled)))
+
+    whole.count(settled)
+    parts.count(settled[:cut])
+    parts.count(settled[cut:])
+
+    assert whole == parts
+    assert len(settled) == whole.done == whole.ok + whole.failed + whole.skipped
+    assert whole.failed == whole.errors.total()
+    assert 0 <= whole.known_ok <= min(whole.known, whole.ok)
+
+
+def test_first_text_of_a_type_is_its_example():
+    """One is enough to see what it is about."""
+    tally = Tally(2)
+
+    tally.count([REFUSED, KNOWN_REFUSED])
+
+    assert {"Refused": "Refused: no (paid)"} == tally.examples
+
+
+def test_payment_adds_tokens_and_money():
+    """Unknown tokens count nothing, an unknown price is counted apart and not as free."""
+    tally = Tally(3)
+
+    tally.pay(Response("a", tokens_in=10, tokens_out=2), 500)
+    tally.pay(Response("b", tokens_in=None, tokens_out=None), None)
+    tally.pay(Response("c", tokens_in=1, tokens_out=1), 0)
+
+    assert (3, 11, 3, 500, 1) == (tally.asked, tally.tokens_in, tally.tokens_out, tally.cost, tally.unpriced)
