@@ -675,8 +675,11 @@ def test_call_that_times_out_is_cancelled(simulator):
     check_resumed(bill)
 
 
-def interrupting(bill: Bill) -> threading.Thread:
+def interrupting(bill: Bill, monkeypatch: pytest.MonkeyPatch) -> threading.Thread:
     """Press Ctrl-C once requests are in flight."""
+    # A shell has its background jobs ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.callback(signal.signal, signal.SIGINT, before)
 
     def press() -> None:
         until(lambda: bill.in_flight >= 4)

@@ -773,7 +773,7 @@ _TRANSIENT = ("409", "500", "502", "503", "529", "slowdown", "html", "err200", "
 _AMBIGUOUS = ("408", "504", "drop_before", "drop_before_billed", "drop_mid", "reset_mid", "chunk_cut", "html200")
 _NEVER = ("400", "413", "ctx", "policy400", "xsr_false", "empty", "nochoices")
 _KEPT = ("blank", "refusal", "filter", "length", "think_out", "fncall")
-_ODD = ("nousage", "othermodel", "surrogate", "xss", "stale", "fenced", "badshape", "prose", "weirdjson")
+_ODD = ("nousage", "othermodel", "surrogate", "xss", "fenced", "badshape", "prose", "weirdjson")
 _LIMITED = ("rate429", "ra_junk", "ra_negative")
 ALL = (*_TRANSIENT, *_AMBIGUOUS, "trunc_json", *_NEVER, *_KEPT, *_ODD, *_LIMITED)
 

@@ -539,6 +539,36 @@ def test_an_answer_that_is_not_fatal_opens_the_gate(failure):
     assert None is at.live.stopped
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_a_question_that_comes_as_the_last_worker_leaves_is_sent(turns):
+    """At whatever turn of the loop it is added, somebody is there to carry it."""
+
+    async def main():
+        here = asyncio.get_running_loop()
+        added = asyncio.Event()
+
+        def come(turns):
+            if turns:
+                here.call_soon(come, turns - 1)
+            else:
+                at.live.add(asks(1, 1))
+                added.set()
+
+        async def disk():
+            at.before_landing = None
+            come(turns)
+
+        at = Bench(scripted(answer()), concurrency=1)
+        at.gate.is_open = True
+        at.before_landing = disk
+        at.live.add(asks(1))
+        await added.wait()
+        await asyncio.wait_for(at.live.finish(), 2)
+        return at
+
+    assert {0: "answer", 1: "answer"} == asyncio.run(main()).kinds
+
+
 # What must not happen, and what happens then.
 
 

@@ -4,11 +4,13 @@ import io
 import logging
 import re
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Settled
@@ -190,6 +192,31 @@ def test_bar_that_breaks_is_logged_once_and_let_go(kernel, caplog, fails):
     drawn(Progress(tally, "title"), tally, ANSWERED, ANSWERED, ANSWERED)
 
     assert ["progress.failed"] == [line.getMessage() for line in caplog.records]
+
+
+@pytest.mark.parametrize("where", ["notebook", "terminal"])
+def test_bar_that_breaks_leaves_no_lock_behind(monkeypatch, where):
+    """Another thread's bar, of ours or of anybody's, is drawn as if nothing had been."""
+    if where == "notebook":
+        Kernel(monkeypatch).fails = "update"
+    else:
+        terminal = terminal_of(monkeypatch)
+        monkeypatch.setattr(terminal, "write", lambda text: 1 / 0)
+    tally = Tally(1)
+    drawn(Progress(tally, "title"), tally, ANSWERED)
+
+    free = []
+
+    def look() -> None:
+        lock = tqdm.get_lock().locks[-1]
+        free.append(lock.acquire(timeout=5))
+        lock.release()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+
+    assert [True] == free
 
 
 def test_bar_that_breaks_at_the_end_is_logged(kernel, caplog):

@@ -1,7 +1,7 @@
 """Live: missing questions to a provider, many at once, each answer on disk before anyone hears of it.
 
-What may be tried again goes back to the queue behind a timer; nobody sleeps on a place in flight. When commits are
-slow, a place is held until its answer is on disk: what a kill can lose is the requests in flight and an eighth more.
+What may be tried again goes back to the queue behind a timer; nobody sleeps on a place in flight. A place is held from
+sending to commit, so what a kill can lose is bounded by the requests in flight.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from dfllm._run.pace import Gate, Pace
 
 #: Answers that wait for one commit, and for how long: enough to share its cost, too short to be felt.
 _GROUP = 64
-_GROUP_SECONDS = 0.005
-#: One answer for so many places in flight may wait for its commit without holding its place.
-_SHARE = 8
+_GROUP_SECONDS = 0.003
 
 
 class Answered(Protocol):
@@ -133,8 +131,6 @@ class Live:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._commits: set[asyncio.Task[None]] = set()
         self._open = 0
-        self._uncommitted = 0
-        self._most_uncommitted = concurrency // _SHARE
         self._closed = False
         self._abandoned = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -219,6 +215,7 @@ class Live:
         del self._workers[worker]
         if not worker.cancelled() and (error := worker.exception()) is not None:
             self._crash(error)
+        self._hire()  # for what came while it was leaving, and was thought to be its
 
     def _crash(self, error: BaseException) -> None:
         if not self._ended.done():
@@ -240,7 +237,7 @@ class Live:
                     raise
                 return
             self._workers[me] = None
-            if committed is not None and self._uncommitted > self._most_uncommitted:
+            if committed is not None:
                 await committed
 
     async def _carry(self, ask: Ask) -> asyncio.Future[None] | None:
@@ -368,7 +365,6 @@ class Live:
         """Join the next group to be committed; return what tells of its commit."""
         committed = self._committed
         self._group.append(landed)
-        self._uncommitted += 1
         if len(self._group) >= min(_GROUP, len(self._workers)):
             self._flush()  # full, or everyone is waiting for it
         elif self._flush_timer is None:
@@ -392,7 +388,6 @@ class Live:
             self._crash(error)
         finally:
             self._open -= len(group)
-            self._uncommitted -= len(group)
             if not committed.done():
                 committed.set_result(None)
             self._end_if_done()

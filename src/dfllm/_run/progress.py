@@ -10,6 +10,7 @@ import html
 import io
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,15 +47,15 @@ class Progress:
         if shown is False or tally.rows == 0:
             return
         try:
-            self._bar = self._made(shown)
+            self._bar = self._made(shown=shown)
         except Exception:
             logger.exception("progress.failed")
 
-    def _made(self, shown: bool | None) -> tqdm[Any] | None:
+    def _made(self, *, shown: bool | None) -> tqdm[Any] | None:
         if _in_notebook():
             return _NotebookBar(total=self._tally.rows, desc=self._title, unit="row")
         if shown or (sys.stderr is not None and sys.stderr.isatty()):
-            return tqdm(total=self._tally.rows, desc=self._title, unit="row", file=sys.stderr, dynamic_ncols=True)
+            return _Bar(total=self._tally.rows, desc=self._title, unit="row", file=sys.stderr, dynamic_ncols=True)
         return None
 
     def update(self) -> None:
@@ -69,8 +70,6 @@ class Progress:
                 logger.info("run.progress %s/%s %s", *facts.values(), _postfix(self._tally), extra=facts)
         except Exception:
             logger.exception("progress.failed")
-            if self._bar is not None:
-                self._bar.disable = True  # or it would draw once more when it is collected
             self._bar = None
 
     def close(self) -> None:
@@ -99,21 +98,43 @@ def _in_notebook() -> bool:
     return found is not None and getattr(found, "kernel", None) is not None
 
 
-class _NotebookBar(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
+class _Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
+    """A bar that stops drawing where drawing fails.
+
+    tqdm draws with its one lock for all bars taken, and an exception would leave it so for ever.
+    """
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # type: ignore[override]  # tqdm says so
+        """Draw the bar's present state."""
+        try:
+            self._draw(msg, pos)
+        except Exception:
+            logger.exception("progress.failed")
+            self.disable = True
+        return True
+
+    def _draw(self, msg: str | None, pos: int | None) -> None:
+        super().display(msg, pos)
+
+
+# tqdm's own lock is shared with forked processes, and one that is killed with it would stop our loop.
+_Bar.set_lock(threading.RLock())
+
+
+class _NotebookBar(_Bar):
     """A bar drawn as HTML under one display handle, from any thread."""
 
     def __init__(self, **options: Any) -> None:
+        self.disable = True  # there is nothing to close before there is anything to see
         from IPython.display import HTML, display  # only there where there is a notebook
 
-        self.disable = True  # there is nothing to close before there is anything to see
         page: Callable[[str], Any] = HTML
         show: Callable[..., Any] = display
         self._html = page
         self._handle = show(page(""), display_id=True)
         super().__init__(file=io.StringIO(), gui=False, **options)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:  # type: ignore[override]  # tqdm says so
-        """Draw the bar's present state."""
+    def _draw(self, msg: str | None, pos: int | None) -> None:
         facts = self.format_dict
         done, total = facts["n"], facts["total"]
         rate = f"{facts['n'] / facts['elapsed']:,.0f} rows/s" if facts["elapsed"] > 0 else ""
@@ -131,7 +152,6 @@ class _NotebookBar(tqdm):  # type: ignore[type-arg]  # generic in the stubs only
             if part
         )
         self._handle.update(self._html(_BAR.format(total=total, done=done, line=line)))
-        return True
 
     def close(self) -> None:
         """Draw the last state and let the bar stand."""

@@ -1,0 +1,62 @@
+"""The plan: what would be done, said in a few lines."""
+
+from dataclasses import replace
+
+from dfllm._core.plan import Plan
+from dfllm._core.types import Message
+
+PLAN = Plan("openai/gpt", rows=12_345, distinct=12_000, known=2_000, missing=10_000, skipped=0, failed=0)
+ASKED = ((Message("system", "Be brief."), Message("user", "Where is\n  Oslo?")), (Message("user", "Lima?"),))
+
+
+def test_plan_says_what_is_known_and_what_is_missing():
+    """Two counts that matter, and what they mean for the purse; nothing about rows that are not there."""
+    assert [
+        "Plan for openai/gpt: 12,345 rows, 12,000 distinct questions",
+        "  known    2,000  answered from the store, free",
+        "  missing  10,000  to be sent, once each",
+    ] == str(PLAN).splitlines()
+
+
+def test_plan_says_which_rows_are_not_sent():
+    """Skipped ones and failed ones, the first of them with their reasons."""
+    plan = replace(PLAN, skipped=5, failed=2, problems=((7, "BadInput: NUL"), (9, "TemplateError: 'x' is undefined")))
+
+    assert [
+        "  skipped  5  rows with a missing value",
+        "  failed   2  rows that cannot be sent",
+        "    row 7: BadInput: NUL",
+        "    row 9: TemplateError: 'x' is undefined",
+    ] == str(plan).splitlines()[3:]
+
+
+def test_plan_shows_the_first_conversations():
+    """Each message on one line, with who speaks."""
+    assert [
+        "  prompt 1:",
+        "    [system] Be brief.",
+        "    [user] Where is Oslo?",
+        "  prompt 2:",
+        "    [user] Lima?",
+    ] == str(replace(PLAN, previews=ASKED)).splitlines()[3:]
+
+
+def test_long_prompt_is_cut():
+    """A plan is to be read, not scrolled."""
+    texts = ["x" * 300, "x" * 301]
+
+    lines = [str(replace(PLAN, previews=[(Message("user", text),)])).splitlines()[-1] for text in texts]
+
+    assert ["    [user] " + "x" * 300, "    [user] " + "x" * 299 + "…"] == lines
+
+
+def test_plan_shows_itself():
+    """In a notebook's cell as in print."""
+    assert str(PLAN) == repr(PLAN)
+
+
+def test_plan_is_its_counts():
+    """What carries it out is no part of what it says."""
+    assert PLAN == replace(PLAN, run=lambda: 1)
+    assert PLAN != replace(PLAN, known=1)
+    assert None is PLAN.run()
