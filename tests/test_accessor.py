@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -675,11 +675,16 @@ def test_call_that_times_out_is_cancelled(simulator):
     check_resumed(bill)
 
 
-def interrupting(bill: Bill, monkeypatch: pytest.MonkeyPatch) -> threading.Thread:
-    """Press Ctrl-C once requests are in flight."""
-    # A shell has its background jobs ignore it.
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Hear Ctrl-C, also where a shell has its background jobs ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.callback(signal.signal, signal.SIGINT, before)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupting(bill: Bill) -> threading.Thread:
+    """Press Ctrl-C once requests are in flight."""
 
     def press() -> None:
         until(lambda: bill.in_flight >= 4)
@@ -690,6 +695,7 @@ def interrupting(bill: Bill, monkeypatch: pytest.MonkeyPatch) -> threading.Threa
     return thread
 
 
+@pytest.mark.usefixtures("listening")
 def test_interrupted_call_keeps_what_was_in_flight(simulator):
     """Ctrl-C says how much is saved, and to run again."""
     bill = simulator(latency_seconds=0.05).bill

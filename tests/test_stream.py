@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing
 from typing import Any
 
@@ -275,6 +275,15 @@ def test_exception_in_the_loop_stops_the_run(slow):
     check_stopped(slow)
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """Hear Ctrl-C, also where a shell has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_interrupted_loop_stops_the_run(slow):
     """Ctrl-C while it waits for the next row."""
 

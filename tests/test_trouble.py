@@ -801,7 +801,7 @@ def calls_for(fault, strikes):
 def test_invariants_hold_under_random_trouble(monkeypatch, chosen, trouble, strikes, seed, concurrency, labels):
     """One answer or one error each, in its place; no request too many; a second run sends only what is not kept."""
     rates = {name: trouble / len(chosen) for name in chosen}
-    faults = Faults(rates, attempts=strikes, seed=seed, retry_after_seconds=0.01)
+    faults = Faults(rates, attempts=strikes, seed=seed)
     df = pd.DataFrame({"n": [number % 36 for number in range(40)]}, index=[number % 7 for number in range(40)])
     options = {"limits": dfllm.Limits(concurrency=concurrency)}
     if labels:
@@ -846,6 +846,8 @@ def _anew(monkeypatch, faults):
     with TemporaryDirectory() as home, Simulator(faults=faults) as provider:
         monkeypatch.setenv("DFLLM_SIMULATOR_URL", provider.base_url)
         monkeypatch.setenv("DFLLM_STORE", f"{home}/answers.db")
+        clock = Clock()
+        monkeypatch.setattr(process, "Pace", lambda: Pace(clock, clock.sleep, lambda: 0.0))
         runtime()._lanes.clear()
         yield provider
         runtime().close()

@@ -304,7 +304,7 @@ def damage(store, number, sql="body = x'00'"):
 
 @pytest.mark.parametrize(
     "sql",
-    ["body = x'00'", "model = 'x'", "cost = 11", "cost = 'text'", "created = x'ff'", "seconds = 9", "provider = 5"],
+    ["body = x'00'", "cost = 11", "cost = 'text'", "created = x'ff'", "seconds = 9"],
 )
 def test_a_damaged_entry_is_set_aside(store, sql):
     """It counts as missing, is kept for a look, is warned of once, and makes room for a new answer."""

@@ -17,7 +17,7 @@ from dfllm._core.output import Cells, interpreter
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
-from dfllm._run.store import Store
+from dfllm._run.store import Store, Stored
 from dfllm._wire.providers import Dialect
 
 Cache: TypeAlias = Literal["use", "retry", "only"]
@@ -162,23 +162,28 @@ class Desk:
     def prepare(self, start: int, stop: int) -> Window:
         """Return the window with everything in it that needs no asking."""
         keys, asked = self.rendered(start, stop)
-        found = iter(self._store.known([key for key in keys if key is not None]))
         settled: list[Settled | None] = []
         missing: list[Missing] = []
-        decode, interpret, retry = self._decode, self.interpret, self._order.cache == "retry"
-        for place, key in enumerate(keys):
-            said = asked[place]
-            if key is None:
-                settled.append(Settled(None, cast("Failure", said), None))
-            elif (stored := next(found)) is None:
-                settled.append(self._missing(missing, start + place, key, cast("Messages", said)))
-            else:
+        decode, interpret, retry, settle = self._decode, self.interpret, self._order.cache == "retry", settled.append
+        for said, key, stored in zip(asked, keys, self._found(keys), strict=True):
+            if stored is not None:
                 outcome, cells = interpret(decode(stored.body))
-                if retry and isinstance(outcome, Failure):
-                    settled.append(self._missing(missing, start + place, key, cast("Messages", said)))
-                else:
-                    settled.append(Settled(key, outcome, cells, "store", stored.seconds, stored.cost))
+                if not retry or outcome.__class__ is not Failure:
+                    settle(Settled(key, outcome, cells, "store", stored.seconds, stored.cost))
+                    continue
+            if key is None:
+                settle(Settled(None, cast("Failure", said), None))
+            else:
+                settle(self._missing(missing, start + len(settled), key, cast("Messages", said)))
         return Window(start, settled, missing)
+
+    def _found(self, keys: Sequence[Key | None]) -> list[Stored | None]:
+        asked = [key for key in keys if key is not None]
+        found = self._store.known(asked)
+        if len(asked) == len(keys):
+            return found
+        each = iter(found)
+        return [None if key is None else next(each) for key in keys]
 
     @staticmethod
     def _missing(missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:

@@ -21,7 +21,7 @@ from dfllm._run.store_claims import Claims
 from dfllm._run.store_errors import BROKEN, explain, is_busy, locked
 from dfllm._run.store_files import beside, is_network, make_file, make_room
 from dfllm._run.store_lock import FileLock
-from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Stored, note_of, pack, row_of, start_of
+from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Stored, note_of, pack, row_of
 from dfllm._run.store_schema import (
     WINDOW,
     Connect,
@@ -40,7 +40,7 @@ __all__ = ["Attempt", "Claimed", "Entry", "Source", "Stats", "Store", "Stored", 
 
 # The keys come as one piece of bytes that the statement cuts: half the price of a temp table filled for each window.
 _KNOWN = """
-    SELECT e.body, e.seconds, e.created, e.cost, e.checksum, e.provider, e.model
+    SELECT e.body, e.seconds, e.created, e.cost, e.checksum
     FROM numbers n LEFT JOIN entries e
         ON e.key = substr(:keys, n.i * 20 + 1, 20) AND e.created >= :since
     WHERE n.i < :count ORDER BY n.i
@@ -130,17 +130,14 @@ class Store:
         found = self._connected().execute(_KNOWN, {"keys": b"".join(keys), "count": len(keys), "since": since})
         answers: list[Stored | None] = []
         add = answers.append  # this loop is what a re-run costs
-        whose, start = (b"", b""), 0
-        for key, (body, seconds, created, cost, total, provider, model) in zip(keys, found, strict=True):
+        for key, (body, seconds, created, cost, total) in zip(keys, found, strict=True):
             if total is None:
                 add(None)
                 continue
             try:
-                if whose != (provider, model):
-                    whose, start = (provider, model), start_of(provider, model)
                 # `checksum`, written out: a call for each row would be a tenth of all this.
                 fixed = pack(key, created, seconds, -1 if cost is None else cost)
-                if crc32(body, crc32(fixed, start)) == total:
+                if crc32(body, crc32(fixed)) == total:
                     add(Stored(body, seconds, created, cost))
                     continue
             except (TypeError, struct.error):

@@ -155,9 +155,9 @@ class Desk:
 
 def is_whole(row: tuple[Any, ...], key: bytes) -> bool:
     """Return whether a row as it was read, in the order it is written, is the answer to this key."""
-    _, provider, model, created, seconds, cost, total, body = row
+    _, _, _, created, seconds, cost, total, body = row
     try:
-        return checksum(key, provider, model, created, seconds, cost, body) == int(total)
+        return checksum(key, created, seconds, cost, body) == int(total)
     except (TypeError, ValueError, struct.error):
         return False
 
