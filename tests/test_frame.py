@@ -148,8 +148,7 @@ def test_column_of_any_kind_becomes_plain_values(name):
 
     found, unfit = cells(column)
 
-    assert expected == found
-    assert [type(value) for value in expected] == [type(value) for value in found]
+    assert repr(expected) == repr(found)  # 1 is not 1.0 in a prompt
     assert {} == unfit
 
 
@@ -176,7 +175,7 @@ def test_column_of_any_kind_becomes_plain_values(name):
 )
 def test_object_cell_becomes_a_plain_value(cell, expected):
     """What an object column holds is made plain, cell by cell."""
-    assert ([expected], {}) == cells(objects(cell))
+    assert repr(([expected], {})) == repr(cells(objects(cell)))
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,7 @@ def body(text, finish="stop", **message):
 
 def keep(store, **answers):
     """Put answers to rows into the store, by the row's value."""
-    entries = [
-        Entry(key_of(f"row {name}."), said, "simulator", "echo", 1.0, 0.5, 40) for name, said in answers.items()
-    ]
+    entries = [Entry(key_of(f"row {name}."), said, "simulator", "echo", 1.0, 0.5, 40) for name, said in answers.items()]
     store.save(entries, "another run").result()
 
 

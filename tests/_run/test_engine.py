@@ -168,7 +168,10 @@ def test_rows_of_all_kinds_are_counted(simulator):
         "asked": 4,
         "requests": 7,
         "unsure": 1,
-    } == {name: getattr(tally, name) for name in ("ok", "failed", "skipped", "known", "shared", "asked", "requests", "unsure")}
+    } == {
+        name: getattr(tally, name)
+        for name in ("ok", "failed", "skipped", "known", "shared", "asked", "requests", "unsure")
+    }
     assert {"ServerError": 2, "ConnectionLost": 1} == tally.retries
     assert {"Refused": 2} == tally.errors
     assert 10 == tally.done
@@ -315,9 +318,7 @@ def test_an_interrupt_leaves_rows_unrendered(simulator):
 
     assert time.monotonic() - interrupted < 3.0
     assert 20_000 == len(run.sink.by_row)
-    assert {"Cancelled"} == {
-        one.outcome.type for one in run.sink.by_row.values() if isinstance(one.outcome, Failure)
-    }
+    assert {"Cancelled"} == {one.outcome.type for one in run.sink.by_row.values() if isinstance(one.outcome, Failure)}
     assert provider.bill.requests == run.sink.sources()["live"]
     assert 0 == run.store.stats().claims
 
@@ -423,7 +424,7 @@ def test_runs_in_threads_do_not_mix(simulator):
     for thread in threads:
         thread.join(60)
 
-    assert [
-        {row: f"row {start + row}." for row in range(300)} for start in (0, 100, 200)
-    ] == [run.sink.texts() for run in runs]
+    assert [{row: f"row {start + row}." for row in range(300)} for start in (0, 100, 200)] == [
+        run.sink.texts() for run in runs
+    ]
     assert 500 == provider.bill.requests == provider.bill.billed

@@ -56,9 +56,7 @@ def test_a_whole_store_is_verified(store):
     assert (3, (), "ok", True) == store.verify()
 
 
-@pytest.mark.parametrize(
-    "damage", ["body = x'00'", "created = 'text'", "checksum = 1", "cost = x'00'"]
-)
+@pytest.mark.parametrize("damage", ["body = x'00'", "created = 'text'", "checksum = 1", "cost = x'00'"])
 def test_damaged_answers_are_named(store, damage):
     """Verification changes nothing; it names the keys."""
     change(store, f"UPDATE entries SET {damage} WHERE key = ?", entry(2).key)
