@@ -419,6 +419,31 @@ def test_first_error_can_stop_the_run(refusing):
     assert 2 == refusing.bill.requests
 
 
+def test_call_that_is_stopped_before_any_answer_raises(simulator):
+    """A dead key is an exception, with what is known in its frame."""
+    server = simulator()
+    MIXED.head(1).llm.complete(PROMPT, model=ECHO)
+    server.faults = Faults(rates={"401": 1.0})
+
+    with pytest.raises(dfllm.AuthFailed, match=r"1 rows were known, see \.frame") as caught:
+        MIXED.llm.complete(PROMPT, model=ECHO, limits=dfllm.Limits(concurrency=1))
+
+    assert ["<fine>", None, None] == values(caught.value.frame["completion"])
+    assert 2 == server.bill.requests
+
+
+def test_call_that_is_stopped_later_returns_its_frame(simulator):
+    """What was answered before is not thrown away with the key: one warning, and the rest is asked next time."""
+    bill = simulator(faults=Faults(by_text={"refuse": "401"})).bill
+
+    with pytest.warns(dfllm.RowsFailedWarning, match="The run was stopped early: AuthFailed: key rejected. Run again"):
+        made = MIXED.llm.complete(PROMPT, model=ECHO, limits=dfllm.Limits(concurrency=1))
+
+    assert ["<fine>", None, None] == values(made["completion"])
+    assert ["AuthFailed", "NotSent"] == [error.split(":")[0] for error in made["completion_error"][1:]]
+    assert 2 == bill.requests
+
+
 def test_error_that_is_known_stops_the_run_too(refusing):
     """Nothing is sent behind an error that the store has."""
     with pytest.warns(dfllm.RowsFailedWarning):

@@ -43,7 +43,7 @@ class Odd:
 class OddDict(dict):
     """A dict that does not let itself be read."""
 
-    def items(self) -> Any:  # noqa: D102  # as dict has it
+    def items(self) -> Any:
         raise RuntimeError("a secret")
 
 

@@ -26,7 +26,7 @@ from dfllm._run.store import Store
 from dfllm.simulator import Faults
 
 PROMPT = "row {{ n }}."
-KILLS = 6
+KILLS = 5
 
 PROGRAM = """
 import json, signal, sys, time
@@ -160,30 +160,30 @@ def count_of(told):
 
 def test_ctrl_c_waits_for_what_is_in_flight_and_saves_it(simulator, launch):
     """Nothing more is sent, every answer under way arrives; the next process sends only the rest."""
-    provider = simulator(latency_seconds=0.25)
-    first = launch(60, 5)
+    provider = simulator(latency_seconds=0.2)
+    first = launch(40, 5)
     until(lambda: provider.bill.requests >= 11)
     first.signal(signal.SIGINT)
 
     told = first.ends()
     sent, saved = provider.bill.requests, len(committed())
-    rest = launch(60, 5).ends()
+    rest = launch(40, 5).ends()
 
     done = count_of(told)
-    assert f"{done} of 60 rows are done and saved; run again to go on." in told["said"]
-    assert 11 <= done == sent == saved < 30
-    assert ["interrupted", 60, done, 60 - done, 0] == [
+    assert f"{done} of 40 rows are done and saved; run again to go on." in told["said"]
+    assert 11 <= done == sent == saved < 25
+    assert ["interrupted", 40, done, 40 - done, 0] == [
         told["facts"][name] for name in ("state", "rows", "ok", "failed", "maybe_billed")
     ]
-    assert texts(60) == rest["completion"]
-    assert (done, 60 - done) == (rest["facts"]["known"], rest["facts"]["sent"])
-    assert 60 == provider.bill.requests == provider.bill.billed
+    assert texts(40) == rest["completion"]
+    assert (done, 40 - done) == (rest["facts"]["known"], rest["facts"]["sent"])
+    assert 40 == provider.bill.requests == provider.bill.billed
     assert [] == journal()
 
 
 def test_ctrl_c_at_the_closed_gate_gives_up_who_has_sent_nothing(simulator, launch):
     """While the first request is alone in flight, the others have sent nothing: they are cancelled, not in doubt."""
-    provider = simulator(latency_seconds=1.0)
+    provider = simulator(latency_seconds=0.7)
     first = launch(40, 20)
     until(lambda: provider.bill.in_flight)
     first.signal(signal.SIGINT)
@@ -230,7 +230,7 @@ def test_ctrl_c_twice_drops_what_is_in_flight(simulator, launch):
     told = first.ends()
     took = time.monotonic() - pressed
     provider.faults = Faults()
-    rest = launch(15, 15).ends()
+    rest = call(15)
 
     assert None is waiting
     assert took < 5.0
@@ -239,7 +239,7 @@ def test_ctrl_c_twice_drops_what_is_in_flight(simulator, launch):
     assert ["Cancelled: in flight when the run was interrupted (maybe)"] * 5 == told["completion_error"][10:]
     assert 5 == told["facts"]["maybe_billed"]
     assert [("maybe", "Cancelled: in flight when the run was interrupted (maybe)")] * 5 == journal()
-    assert texts(15) == rest["completion"]
+    assert texts(15) == rest
     assert 15 + 5 == provider.bill.requests
 
 
@@ -262,8 +262,7 @@ def test_ctrl_c_while_another_process_asks_ends_the_waiting(simulator, launch):
     launch(3, 3)
     until(lambda: 3 == len(look("SELECT key FROM claims")))
     waiter = launch(3, 3)
-    waiter.until_ready()
-    time.sleep(0.5)
+    until(lambda: 2 == len(look("SELECT id FROM owners")))
     waiter.signal(signal.SIGINT)
 
     told = waiter.ends()
@@ -354,6 +353,22 @@ def test_closing_the_iterator_is_as_ctrl_c(simulator):
     assert 3 <= done == provider.bill.requests == len(committed()) < 30
     assert texts(60) == call(60)
     assert 60 == provider.bill.requests
+
+
+def test_ctrl_c_in_an_iterator_says_how_much_is_saved(simulator):
+    """It is heard while the next row is waited for, and means what it means elsewhere."""
+    provider = simulator(latency_seconds=0.3)
+    rows = frame(60).llm.iter_completions(PROMPT, model="simulator/echo", limits=dfllm.Limits(concurrency=5))
+    next(rows)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt, match="of 60 rows are done and saved; run again to go on") as caught:
+        list(rows)
+    done = int(dfllm.last_run().frame["completion"].notna().sum())
+
+    assert str(caught.value).startswith(f"{done} of 60")
+    assert 1 < done == provider.bill.requests == len(committed()) < 30
+    assert [] == list(rows)
 
 
 def test_closing_the_async_iterator_is_as_ctrl_c(simulator):

@@ -57,7 +57,7 @@ class Page(html.parser.HTMLParser):
         self.feed(page)
         self.close()
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: D102  # as the parser has it
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         if tag != "br":
             self.open.append(tag)
@@ -66,10 +66,10 @@ class Page(html.parser.HTMLParser):
         if style.startswith("width:"):
             self.widths.append(float(style.removeprefix("width:").partition("%")[0]))
 
-    def handle_endtag(self, tag: str) -> None:  # noqa: D102  # as the parser has it
+    def handle_endtag(self, tag: str) -> None:
         assert tag == self.open.pop()
 
-    def handle_data(self, data: str) -> None:  # noqa: D102  # as the parser has it
+    def handle_data(self, data: str) -> None:
         self.texts.append(data)
 
 

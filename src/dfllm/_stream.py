@@ -98,6 +98,8 @@ def _drained(
         while (one := _next(told)) is not None:
             yield one
         interrupted = False
+    except KeyboardInterrupt:
+        pass  # `conclude` raises it again, with the counts
     finally:
         if interrupted:
             _stop(engine, running)

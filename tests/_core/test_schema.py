@@ -214,3 +214,10 @@ def test_broken_json_schema_is_refused():
     """With the schema's own complaint."""
     with pytest.raises(OptionError, match="no JSON schema"):
         schema_of({"type": "integr"})
+
+
+def test_a_bare_enum_is_a_json_schema():
+    """Not a field of that name."""
+    schema = schema_of({"enum": ["a", "b"]})
+
+    assert (True, ("a",)) == (schema.single, schema.read('{"answer": "a"}'))

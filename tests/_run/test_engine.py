@@ -217,7 +217,7 @@ def test_cache_only_sends_nothing(simulator):
 
 
 def test_cache_retry_asks_stored_failures_once(simulator):
-    """Answers are taken; a stored error is asked again, however many rows and slices share it, and the new word counts."""
+    """Answers are taken; a stored error is asked again, however many rows share it, and the new word counts."""
     provider = simulator(faults=Faults(by_text={"row 1.": "refusal"}))
     Run([0, 1]).go()
 

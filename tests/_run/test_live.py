@@ -358,7 +358,7 @@ def test_patience_counts_from_the_last_answer_of_any_kind():
     at = asyncio.run(main())
 
     assert None is at.live.stopped
-    assert {number: "Refused" for number in range(6)} == at.kinds
+    assert dict.fromkeys(range(6), "Refused") == at.kinds
 
 
 # Stopping.
@@ -409,7 +409,7 @@ def test_a_stop_wakes_who_waits_for_the_pace():
 
     requests, at = asyncio.run(main())
 
-    assert {number: "Cancelled" for number in range(20)} == at.kinds
+    assert dict.fromkeys(range(20), "Cancelled") == at.kinds
     assert requests == at.live.requests
     assert ([], 0) == (at.missed, at.live.unsure)
 
@@ -432,7 +432,7 @@ def test_a_stop_wakes_who_knocks_in_vain():
     at = asyncio.run(main())
 
     assert 1 == post.count
-    assert {number: "NotSent" for number in range(5)} == at.kinds
+    assert dict.fromkeys(range(5), "NotSent") == at.kinds
 
 
 def test_a_rate_limit_after_the_stop_is_no_failure_of_the_row():

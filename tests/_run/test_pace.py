@@ -1,4 +1,4 @@
-"""The pace holds all senders as long as a provider asks, and the gate knows who went first; on a clock of the test's."""
+"""The pace holds all senders as long as a provider asks, and the gate knows who went first; on a clock of our own."""
 
 import asyncio
 

@@ -298,3 +298,16 @@ def test_each_owner_is_looked_at_once(connection, claims, clock, monkeypatch):
         claims.take(connection, keys, "next", 0.0)
 
     assert [os.getpid()] == looks
+
+
+def test_claims_of_a_run_that_ended_are_anyones(tmp_path):
+    """A run that could not release them, as with the store locked, does not keep the next one waiting."""
+    store = Store(tmp_path / "answers.db")
+    store.claim([key_of(1)], "first").result()
+    assert [key_of(1)] == store.claim([key_of(1)], "second").result().held
+
+    store.end("first")
+
+    assert [key_of(1)] == store.claim([key_of(1)], "second").result().mine
+    assert {"first"} == store.ended
+    store.close()

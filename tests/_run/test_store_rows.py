@@ -26,7 +26,7 @@ def test_checksum_hears_what_an_answer_is(field):
 
 def test_row_is_what_the_checksum_is_of():
     """The checksum in a row is that of the row as SQLite gives it back, texts as bytes."""
-    key, provider, model, created, seconds, cost, total, body = row_of(ENTRY)
+    key, _provider, _model, created, seconds, cost, total, body = row_of(ENTRY)
 
     assert total == checksum(key, created, seconds, cost, body)
 

@@ -68,13 +68,18 @@ def schema_of(asked: Any) -> Schema:
     if isinstance(asked, type) and hasattr(asked, "model_json_schema"):
         return _model(asked)
     if isinstance(asked, Mapping):
-        return _fields(asked) if asked and all(map(_is_type, asked.values())) else _json_schema(asked)
+        return _fields(asked) if _is_fields(asked) else _json_schema(asked)
     if isinstance(asked, Sequence) and not isinstance(asked, (str, bytes)):
         return _labels(asked)
     raise OptionError(
         f"schema takes a list of labels, a pydantic model, a mapping of fields to types or a JSON schema; "
         f"found {type(asked).__name__}."
     )
+
+
+def _is_fields(asked: Mapping[Any, Any]) -> bool:
+    # {"enum": ["a", "b"]} reads both ways; as a JSON schema it is common, as a field called enum it is not.
+    return bool(asked) and set(asked) != {"enum"} and all(map(_is_type, asked.values()))
 
 
 def _is_type(value: Any) -> bool:

@@ -99,6 +99,8 @@ class Engine:
             self.live.abandon()
             raise
         finally:
+            if self._unsaved:
+                self._store.end(self._run)
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
             self._tally.unsure = self.live.unsure

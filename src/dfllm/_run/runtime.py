@@ -66,11 +66,15 @@ class Runtime:
         with self._lock:
             found = self._stores.get(place)
             # Another file at its place is what `dfllm store repair`, run elsewhere, leaves behind.
+            ended: frozenset[str] = frozenset()
             if found is not None and (found.store.failed is not None or found.file != identity_of(place[0])):
+                ended = found.store.ended
                 found.store.close()
                 found = None
             if found is None:
                 store = Store(place[0], durability=settings.durability)
+                for run in ended:
+                    store.end(run)
                 found = self._stores[place] = Opened(store, identity_of(place[0]))
             return found.store
 

@@ -173,6 +173,18 @@ class Store:
         """Give claims back, as those of rows that got no answer."""
         return self._submit(Release(tuple(keys), run))
 
+    def end(self, run: str) -> None:
+        """Hear that a run has ended that could not release its claims, as when the store was locked.
+
+        This process gives them to whoever asks, and takes them out of the file when it can write again.
+        """
+        self._claims.end(run)
+
+    @property
+    def ended(self) -> frozenset[str]:
+        """Runs that have ended without releasing their claims; whoever opens the store anew passes them on."""
+        return frozenset(self._claims.ended)
+
     def save(self, entries: Sequence[Entry], run: str) -> Future[None]:
         """Put answers in and the run's claims on them out; the future is set when they are on disk.
 

@@ -28,7 +28,7 @@ _ANSWERED = """
     WHERE n.i < :count AND e.created >= :since AND e.checksum NOT NULL
 """
 _CLAIMED = """
-    SELECT n.i, c.owner, c.owner = :owner AND c.run = :run
+    SELECT n.i, c.owner, c.owner = :owner AND c.run = :run, c.run
     FROM numbers n CROSS JOIN claims c ON c.key = substr(:keys, n.i * 20 + 1, 20)
     WHERE n.i < :count
 """
@@ -102,7 +102,12 @@ class Claims:
         """Forget all claims, as in a forked child: they are its parent's."""
         self._me = this_owner()
         self._runs: set[str] = set()
+        self.ended: set[str] = set()
         self.holding = False
+
+    def end(self, run: str) -> None:
+        """Hear that a run has ended that could not give its claims back: anyone may take them from now on."""
+        self.ended.add(run)
 
     def take(self, connection: sqlite3.Connection, keys: Sequence[bytes], run: str, since: float) -> Claimed:
         """Claim what is neither answered since then nor asked by another live run."""
@@ -123,9 +128,11 @@ class Claims:
         answered = {place for (place,) in connection.execute(_ANSWERED, window)}
         ours, held = set(), set()
         alive: dict[int, bool] = {us[0]: True}
-        for place, owner, is_ours in connection.execute(_CLAIMED, window):
+        for place, owner, is_ours, run in connection.execute(_CLAIMED, window):
             if is_ours:
                 ours.add(place)
+                continue
+            if owner == window["owner"] and text_of(run) in self.ended:
                 continue
             if owner not in alive:
                 alive.update(self._living(connection))
@@ -160,6 +167,7 @@ class Claims:
     def beat(self, connection: sqlite3.Connection) -> None:
         """Show that this process lives and clear away after those that do not; rest when nothing is claimed."""
         me = self._show_up(connection)
+        connection.executemany("DELETE FROM claims WHERE owner = ? AND run = ?", [(me, run) for run in self.ended])
         self.sweep(connection)
         if connection.execute("SELECT 1 FROM claims WHERE owner = ? LIMIT 1", (me,)).fetchone() is None:
             self.holding = False
