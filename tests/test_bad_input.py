@@ -578,17 +578,6 @@ def test_cell_that_cannot_be_sent_is_no_matter_where_it_is_not_read(bill):
     assert ["good", "bad", "fair"] == values(frame.llm.complete("{{ review }}", model=ECHO)["completion"])
 
 
-@pytest.mark.parametrize(("prompt", "what"), [(f"{HALF} {{{{ id }}}}", "lone surrogate"), ("\x00 {{ id }}", "NUL")])
-def test_template_that_cannot_be_sent_costs_every_row(bill, prompt, what):
-    """Nothing is sent, and the column is not blamed."""
-    with pytest.warns(dfllm.RowsFailedWarning, match=r"^3 of 3 rows have no answer \(BadInput 3\)"):
-        made = REVIEWS.llm.complete(prompt, model=ECHO)
-
-    assert made["completion_error"].str.contains(what).all()
-    assert not made["completion_error"].str.contains("'id'").any()
-    assert 0 == bill.requests
-
-
 def test_answer_that_is_markup_is_kept_as_it_is(simulator):
     """Model output is data: columns hold it byte for byte, and nothing in them is run."""
     simulator(faults=Faults(by_text={"good": "xss"}))
@@ -608,3 +597,64 @@ def test_llm_takes_frames_and_series_only(thing):
     """The message names what was found."""
     with pytest.raises(dfllm.OptionError, match=f"takes a pandas DataFrame or Series; found {type(thing).__name__}"):
         dfllm.llm(thing)
+
+
+def test_a_mistaken_store_path_leaves_the_file_alone(tmp_path):
+    """What is no store keeps its mode, and nothing is put beside it."""
+    victim = tmp_path / "notes" / "victim.txt"
+    victim.parent.mkdir()
+    victim.write_text("hello world, this is no database\n")
+    victim.chmod(0o644)
+
+    with dfllm.options(store=victim), pytest.raises(dfllm.StoreError, match="no SQLite database"):
+        pd.DataFrame({"a": ["x"]}).llm.complete("{{ a }}", model="simulator/echo")
+
+    assert 0o644 == victim.stat().st_mode & 0o777
+    assert [victim] == list(victim.parent.iterdir())
+
+
+@pytest.mark.parametrize("store", ["", ":memory:"])
+def test_a_store_that_is_no_path_is_refused(store):
+    """An unset variable in a script must not mean the current folder."""
+    with pytest.raises(dfllm.OptionError, match="no path"):
+        dfllm.configure(store=store)
+
+
+def test_a_store_that_cannot_be_made_is_a_store_error():
+    """Whatever the model, and for a plan too."""
+    with dfllm.options(store="/proc/nope/answers.db"):
+        for door in ("complete", "plan"):
+            with pytest.raises(dfllm.StoreError):
+                getattr(pd.DataFrame({"a": ["x"]}).llm, door)("{{ a }}", model="simulator/echo")
+
+
+@pytest.mark.parametrize("template", ["{{ a }}", "{# {{ a }} #}{{ a }}", " {{ a }}\n"])
+def test_a_blank_prompt_is_not_sent(simulator, template):
+    """Providers bill it and have nothing to say."""
+    provider = simulator()
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        done = pd.DataFrame({"a": ["", "x"]}).llm.complete(template, model="simulator/echo", on_error="keep")
+
+    assert "BadInput: the rendered prompt is blank" == done["completion_error"].iloc[0]
+    assert 1 == provider.bill.requests
+
+
+@pytest.mark.parametrize("template", ["\ud800 {{ a }}", "\0 {{ a }}"])
+def test_a_template_no_provider_takes_is_refused(template):
+    """Once for the call, not once for each row."""
+    with pytest.raises(dfllm.TemplateError, match="NUL or a lone surrogate"):
+        pd.DataFrame({"a": ["x"]}).llm.complete(template, model="simulator/echo")
+
+
+def test_a_plan_needs_no_key():
+    """People plan before they have one."""
+    assert 1 == pd.DataFrame({"a": ["x"]}).llm.plan("{{ a }}", model="openai/gpt-mini").missing
+
+
+def test_a_base_url_without_a_scheme_is_named(monkeypatch):
+    """The message says what to write."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.setenv("OPENAI_BASE_URL", "bogus.example")
+    with pytest.raises(dfllm.OptionError, match="https://bogus.example"):
+        pd.DataFrame({"a": ["x"]}).llm.complete("{{ a }}", model="openai/gpt-mini")

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 import pandas as pd
 
 from dfllm._core.errors import STOPS, OptionError, RowsFailed, RowsFailedWarning, StoreError, TemplateError
+from dfllm._core.inputs import has_surrogate
 from dfllm._core.plan import Plan
 from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
@@ -110,12 +111,13 @@ class Work:
         frame: the user's frame, which is never changed.
         prompt: the template, a path to one, or a list of roles and templates.
         options: as `DataFrameLLM.complete` takes them.
+        sends: whether it will be run; a plan needs no API key.
 
     Raises:
         DfllmError: something does not fit; see `DataFrameLLM.complete`.
     """
 
-    def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options) -> None:
+    def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True) -> None:
         _check_choices(options)
         self.frame = frame
         self.options = options
@@ -128,19 +130,24 @@ class Work:
         )
         if self.settings.model is None:
             raise OptionError(
-                "No model is named. Say model='provider/model', dfllm.configure(model=...) or DFLLM_MODEL."
+                "No model is named. Say model='provider/model', dfllm.configure(model=...) or DFLLM_MODEL; "
+                "in a shell, -m provider/model."
             )
         missing = options.get("missing", "skip")
-        self._prompt = Prompt(recipe_of(prompt_text(prompt), options.get("system"), missing))
+        recipe = recipe_of(prompt_text(prompt), options.get("system"), missing)
+        if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
+            raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
+        self._prompt = Prompt(recipe)
         check_columns(self._prompt.columns, list(frame.columns))
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
         check_names(frame, self.names, read=self._prompt.columns, overwrite=options.get("overwrite"))
-        self._find_provider()
+        runtime().store(self.settings)  # before a provider is looked for: without a store nothing is sent
+        self._find_provider(sends=sends)
         self.tally = Tally(len(frame))
         self.columns = Columns(self.names)
 
-    def _find_provider(self) -> None:
+    def _find_provider(self, *, sends: bool) -> None:
         options = self.options
         provider, model = split(str(self.settings.model), providers())
         dialect = DIALECTS[provider.dialect]
@@ -159,7 +166,7 @@ class Work:
             extra=options.get("extra"),
         )
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
-        self._endpoint = endpoint_of(provider, self.settings)
+        self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
         self._price_as = provider.name if usual else None

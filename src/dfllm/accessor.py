@@ -158,7 +158,7 @@ class DataFrameLLM:
             >>> df.llm.plan("Where is {{ city }}?", model="simulator/echo").distinct
             2
         """
-        plan = Work(self._frame, prompt, options).plan()
+        plan = Work(self._frame, prompt, options, sends=False).plan()
         run = functools.partial(self.complete, prompt, **options)
         return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "run"}, run=run)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
@@ -170,7 +172,7 @@ def run(*, as_json: bool, **given: Any) -> None:
     source = _load(given)
     _tables.check_fits(source.table, target.form)
     before, interrupted = dfllm.last_run(), False
-    with dfllm.options(store=given["store"]):
+    with dfllm.options(store=given["store"]), _ended_politely():
         try:
             dfllm.llm(source.table.frame).complete(given["prompt"], **_options(given))
         except KeyboardInterrupt:
@@ -194,6 +196,16 @@ def run(*, as_json: bool, **given: Any) -> None:
         fail(f"interrupted; {known}. Run again to go on.", INTERRUPTED)
     if facts["failed"] or facts["stopped"]:
         raise click.exceptions.Exit(FAILED_ROWS)
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Take SIGTERM, as containers and batch systems send it, for Ctrl-C: what was answered is saved and written."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _give_up(error: RunStopped, target: _Target, *, as_json: bool, quiet: bool) -> NoReturn:

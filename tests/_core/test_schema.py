@@ -221,3 +221,17 @@ def test_a_bare_enum_is_a_json_schema():
     schema = schema_of({"enum": ["a", "b"]})
 
     assert (True, ("a",)) == (schema.single, schema.read('{"answer": "a"}'))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/z"}}},
+        {"type": "object", "properties": {"a": {"$ref": "https://example.org/z.json"}}},
+        {"type": "object", "properties": {}},
+    ],
+)
+def test_schemas_that_lead_nowhere_are_refused(asked):
+    """A reference to nothing, and an object that makes no column."""
+    with pytest.raises(OptionError, match="schema"):
+        schema_of(asked)

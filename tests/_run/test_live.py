@@ -313,6 +313,26 @@ def test_tries_are_counted_by_what_they_may_have_cost(failure, requests):
     assert requests - 1 == sum(at.live.retries.values())
 
 
+def test_rate_limits_between_failures_use_no_try():
+    """However often a row is told to wait, its four tries are its own."""
+    later = Failure("RateLimited", "rate limit", "free", status=429, wait_seconds=0.0)
+    oops = Failure("ServerError", "oops", "free", status=500)
+    post = scripted(later, later, oops, later, later, oops, later, later, oops, later, answer())
+
+    async def main():
+        at = Bench(post)
+        at.gate.is_open = True
+        at.live.add(asks(1))
+        await at.live.finish()
+        return at
+
+    at = asyncio.run(main())
+
+    assert {0: "answer"} == at.kinds
+    assert 11 == post.count
+    assert {"RateLimited": 7, "ServerError": 3} == at.live.retries
+
+
 def test_seconds_are_those_of_the_last_attempt():
     """Neither the wait at the gate nor an earlier attempt is the provider's time."""
 

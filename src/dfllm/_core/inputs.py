@@ -25,6 +25,16 @@ def surrogate_failure(columns: Sequence[Hashable], values: Sequence[Any]) -> Fai
     return Failure("BadInput", f"lone surrogate in {'the template' if found is None else f'column {found!r}'}")
 
 
+def is_blank(messages: Messages) -> bool:
+    """Return whether nothing is asked: providers bill such a request and have nothing to say."""
+    return not any(message.content.strip() for message in messages if message.role != "system")
+
+
+def blank_failure() -> Failure:
+    """Return the failure of a row whose rendered prompt is blank."""
+    return Failure("BadInput", "the rendered prompt is blank")
+
+
 def nul_failure() -> Failure:
     """Return the failure of a row whose rendered text holds NUL."""
     return Failure("BadInput", "NUL character in the prompt")

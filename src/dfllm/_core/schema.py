@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from dfllm._core.errors import OptionError
 from dfllm._core.inputs import has_surrogate
 from dfllm._core.output import Cell, OutputError, cell, parse
-from dfllm._core.strict import Kind, is_open, kind_of, nullable, strict
+from dfllm._core.strict import Kind, is_open, kind_of, lost_ref, nullable, strict
 
 if TYPE_CHECKING:
     import pydantic  # takes longer to import than all of ours: only those who ask for a schema pay for it
@@ -165,6 +165,10 @@ def _json_schema(given: Mapping[str, Any]) -> Schema:
         raise OptionError(f"schema is no JSON schema: {error.message[:200]}") from error
     if not any(word in asked for word in ("type", "properties", "enum", "anyOf", "oneOf", "allOf", "$ref", "const")):
         raise OptionError("schema is an object without 'type' or 'properties'; a mapping of fields takes types.")
+    if asked.get("type") == "object" and not asked.get("properties") and "$ref" not in asked:
+        raise OptionError("schema is an object without properties, which would make no column.")
+    if lost := lost_ref(asked, asked):
+        raise OptionError(f"schema refers to {lost!r}, which is not in it.")
     whole = dict(asked)
     single = "properties" not in whole
     validator = cls(asked)

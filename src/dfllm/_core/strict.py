@@ -26,6 +26,18 @@ def _target(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, 
     return schema
 
 
+def lost_ref(schema: Any, root: Mapping[str, Any]) -> str | None:
+    """Return the first reference that leads to nothing in the schema itself; None where all lead somewhere."""
+    if isinstance(schema, Mapping):
+        ref = schema.get("$ref")
+        if isinstance(ref, str) and ref != "#" and (not ref.startswith("#/") or not _target(schema, root)):
+            return ref
+        return next((lost for inner in schema.values() if (lost := lost_ref(inner, root))), None)
+    if isinstance(schema, list):
+        return next((lost for inner in schema if (lost := lost_ref(inner, root))), None)
+    return None
+
+
 def _choices(schema: Mapping[str, Any], root: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     schema = _target(schema, root)
     inner = schema.get("anyOf") or schema.get("oneOf") or []

@@ -11,7 +11,7 @@ import msgspec
 
 from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
-from dfllm._core.inputs import has_nul, nul_failure, surrogate_failure
+from dfllm._core.inputs import blank_failure, has_nul, is_blank, nul_failure, surrogate_failure
 from dfllm._core.keys import keyer
 from dfllm._core.output import Cells, interpreter
 from dfllm._core.schema import Schema
@@ -189,6 +189,8 @@ class Desk:
     def _missing(missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:
         if has_nul(messages):
             return Settled(None, nul_failure(), None)
+        if is_blank(messages):
+            return Settled(None, blank_failure(), None)
         missing.append(Missing(position, key, messages))
         return None
 

@@ -218,6 +218,9 @@ def near_model(endpoint: Endpoint, order: Order) -> str:
         return [str(model["id"]) for model in answer.json()["data"]]
 
     try:
-        return near(order.terms.model, loop.submit(listed()).result(timeout=6.0))
+        names = loop.submit(listed()).result(timeout=6.0)
     except (httpx.HTTPError, ValueError, LookupError, TypeError, TimeoutError):
         return ""
+    if order.terms.model in names:
+        return " The provider lists it, so this key may not be allowed to use it."
+    return near(order.terms.model, names)

@@ -153,6 +153,8 @@ def _checked(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name == "store" and isinstance(value, (str, os.PathLike)):
+        if str(value) in ("", ":memory:"):
+            raise OptionError(f"store={str(value)!r} is no path; it takes a file, or a folder to keep the store in.")
         return Path(value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     fits = {
@@ -234,20 +236,23 @@ def register_provider(
     )
 
 
-def endpoint_of(provider: Provider, settings: Settings) -> Endpoint:
+def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = True) -> Endpoint:
     """Return where the provider is and the key it wants, read from the environment now.
 
     Raises:
-        KeyMissing: it wants a key and no variable holds one.
+        KeyMissing: it wants a key, one is needed, and no variable holds one.
+        OptionError: a variable holds a base URL without a scheme.
     """
     found = next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), "")
     if found and "://" not in found:
+        if provider.name != "ollama":
+            raise OptionError(f"{' or '.join(provider.url_names)} names no scheme; write https://{found}")
         found = f"http://{found}"  # OLLAMA_HOST may be a bare host and port
     base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
     if provider.name == "simulator" and not found:
         base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
     key = next((key for name in provider.key_names if (key := os.environ.get(name, "").strip())), "")
-    if provider.needs_key and not key:
+    if provider.needs_key and needs_key and not key:
         raise KeyMissing(
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"

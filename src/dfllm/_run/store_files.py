@@ -51,8 +51,27 @@ def make_room(path: Path) -> None:
             f"Anyone may swap files in {folder}, so no store is kept there. Take the right to write from others "
             f"(chmod o-w), or {ELSEWHERE}."
         )
+    _refuse_foreign(path)
     for suffix in SUFFIXES:
         _refuse_strangers(beside(path, suffix))
+
+
+def _refuse_foreign(file: Path) -> None:
+    """Leave alone what is certainly no store, before its mode is changed or a lock is put beside it.
+
+    Only a file that others may read is looked into: a store is its owner's alone, and to close one that this process
+    has open elsewhere would drop its locks.
+    """
+    try:
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode) or not found.st_size or not found.st_mode & 0o077:
+            return
+        with file.open("rb") as opened:
+            head = opened.read(16)
+    except OSError:
+        return  # opening it will say why
+    if head != b"SQLite format 3\0":
+        raise StoreError(f"{file} is no SQLite database, and so no store; {ELSEWHERE}.")
 
 
 def _refuse_strangers(file: Path) -> None:
