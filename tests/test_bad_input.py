@@ -259,7 +259,8 @@ def test_no_model_at_all_is_refused(refused):
     """It says where a model can be named."""
     said = refused(dfllm.OptionError, model=None)
 
-    assert "No model is named. Say model='provider/model', dfllm.configure(model=...) or DFLLM_MODEL." == said
+    says = "Say model='provider/model', dfllm.configure(model=...) or DFLLM_MODEL; in a shell, -m provider/model."
+    assert f"No model is named. {says}" == said
 
 
 @pytest.mark.parametrize("model", [5, "", ["simulator/echo"], b"simulator/echo"])
@@ -656,5 +657,5 @@ def test_a_base_url_without_a_scheme_is_named(monkeypatch):
     """The message says what to write."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setenv("OPENAI_BASE_URL", "bogus.example")
-    with pytest.raises(dfllm.OptionError, match="https://bogus.example"):
+    with pytest.raises(dfllm.OptionError, match=r"https://bogus\.example"):
         pd.DataFrame({"a": ["x"]}).llm.complete("{{ a }}", model="openai/gpt-mini")
