@@ -390,6 +390,29 @@ def test_closing_the_async_iterator_is_as_ctrl_c(simulator):
     assert 60 == provider.bill.requests
 
 
+def test_cancelling_who_reads_the_async_iterator_is_as_ctrl_c(simulator):
+    """The task that waits for the next row is cancelled: what is under way arrives and is kept."""
+    provider = simulator(latency_seconds=0.1)
+
+    async def read():
+        limits = dfllm.Limits(concurrency=5)
+        async for _ in frame(60).llm.aiter_completions(PROMPT, model="simulator/echo", limits=limits):
+            pass
+
+    async def main():
+        task = asyncio.create_task(read())
+        while provider.bill.requests < 11:
+            await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    done = int(dfllm.last_run().frame["completion"].notna().sum())
+
+    assert 11 <= done == provider.bill.requests == len(committed()) < 30
+
+
 def test_an_iterator_that_is_never_begun_sends_nothing(simulator):
     """The run begins with the first row that is asked for."""
     provider = simulator()
@@ -485,7 +508,7 @@ def test_a_paused_process_is_taken_over_when_its_lease_ends(simulator, launch, m
 def test_processes_on_the_same_frame_share_it_out(simulator, launch, tmp_path, processes):
     """Each question is asked once by all of them together, and each of them gets every answer."""
     provider = simulator(latency_seconds=0.02)
-    rows = 1_200
+    rows = 800
     children = [launch(rows, 10, at_once=False) for _ in range(processes)]
     for child in children:
         child.until_ready()

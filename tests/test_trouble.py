@@ -799,7 +799,7 @@ def calls_for(fault, strikes):
 )
 @example(chosen=["drop_mid", "500", "rate429", "refusal"], trouble=1.0, strikes=5, seed=0, concurrency=40, labels=False)
 @example(chosen=["400"], trouble=1.0, strikes=1, seed=0, concurrency=40, labels=False)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_invariants_hold_under_random_trouble(monkeypatch, chosen, trouble, strikes, seed, concurrency, labels):
     """One answer or one error each, in its place; no request too many; a second run sends only what is not kept."""
     rates = {name: trouble / len(chosen) for name in chosen}
