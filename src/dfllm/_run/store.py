@@ -19,7 +19,7 @@ from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store_fork
 from dfllm._run.store_claims import Claims
 from dfllm._run.store_errors import BROKEN, explain, is_busy, locked
-from dfllm._run.store_files import beside, is_network, make_file, make_room
+from dfllm._run.store_files import beside, is_network, make_file, make_room, refuse_foreign
 from dfllm._run.store_lock import FileLock
 from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Stored, note_of, pack, row_of
 from dfllm._run.store_schema import (
@@ -227,6 +227,7 @@ class Store:
         return self._writer.submit(work)
 
     def _open(self) -> None:
+        refuse_foreign(self.path)
         make_room(self.path)
         network = is_network(self.path)
         with self._lock.held():

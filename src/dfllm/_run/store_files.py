@@ -51,16 +51,18 @@ def make_room(path: Path) -> None:
             f"Anyone may swap files in {folder}, so no store is kept there. Take the right to write from others "
             f"(chmod o-w), or {ELSEWHERE}."
         )
-    _refuse_foreign(path)
     for suffix in SUFFIXES:
         _refuse_strangers(beside(path, suffix))
 
 
-def _refuse_foreign(file: Path) -> None:
+def refuse_foreign(file: Path) -> None:
     """Leave alone what is certainly no store, before its mode is changed or a lock is put beside it.
 
     Only a file that others may read is looked into: a store is its owner's alone, and to close one that this process
     has open elsewhere would drop its locks.
+
+    Raises:
+        StoreError: it is a file of another kind. Nothing was touched.
     """
     try:
         found = file.lstat()
@@ -71,7 +73,10 @@ def _refuse_foreign(file: Path) -> None:
     except OSError:
         return  # opening it will say why
     if head != b"SQLite format 3\0":
-        raise StoreError(f"{file} is no SQLite database, and so no store; {ELSEWHERE}.")
+        raise StoreError(
+            f"{file} cannot be the store: it is no SQLite database. If it was a store before, run `dfllm store repair`; "
+            f"otherwise {ELSEWHERE}."
+        )
 
 
 def _refuse_strangers(file: Path) -> None:
