@@ -74,7 +74,7 @@ def refuse_foreign(file: Path) -> None:
         return  # opening it will say why
     if head != b"SQLite format 3\0":
         raise StoreError(
-            f"{file} cannot be the store: it is no SQLite database. If it was a store before, run `dfllm store repair`; "
+            f"{file} cannot be the store: it is no SQLite database. If it was a store once, run `dfllm store repair`; "
             f"otherwise {ELSEWHERE}."
         )
 
