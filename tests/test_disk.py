@@ -340,8 +340,10 @@ def test_a_store_that_cannot_be_read_in_mid_run_drops_nothing(simulator, monkeyp
 def test_equal_rows_share_an_answer_that_could_not_be_saved(simulator, monkeypatch):
     """An answer in hand is every equal row's, also where the store failed before the later ones came."""
     provider = simulator()
+    saves = []
 
-    def save(self, entries, run):
+    def save(self, entries, run, free=()):
+        saves.append(len(entries))
         raise StoreError("The disk is full.")
 
     monkeypatch.setattr(Store, "save", save)
@@ -351,3 +353,4 @@ def test_equal_rows_share_an_answer_that_could_not_be_saved(simulator, monkeypat
 
     assert ["row 0.", *[None] * 899, "row 0."] == answers(done)
     assert 1 == provider.bill.requests
+    assert [1] == saves, "rows without an answer waited for a store in trouble"

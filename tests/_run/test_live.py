@@ -44,7 +44,8 @@ class Bench:
         self.live = Live(
             post=post,
             read=options.pop("read", openai.read),
-            land=self._land,
+            save=lambda group: asyncio.ensure_future(self._land(group)),
+            tell=self._tell,
             missed=self.missed.append,
             pace=self.pace,
             gate=self.gate,
@@ -59,6 +60,10 @@ class Bench:
         if self.before_landing is not None:
             await self.before_landing()
         self.groups.append(group)
+
+    def _tell(self, group, error):
+        if error is not None:
+            raise error
 
     @property
     def landed(self):

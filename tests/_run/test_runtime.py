@@ -64,7 +64,7 @@ def test_a_store_that_failed_is_opened_anew(process):
     assert first is not second
     assert None is second.failed
     with pytest.raises(StoreError, match="is closed"):
-        first.release([b"k" * 20], "run").result(10)
+        first.save([], "run", free=[b"k" * 20]).result(10)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="an open file is not moved there")
@@ -80,7 +80,7 @@ def test_a_store_whose_file_was_replaced_is_opened_anew(process):
 
     assert first is not second
     assert 0 == second.stats().entries
-    assert None is second.release([b"k" * 20], "run").result(10)
+    assert None is second.save([], "run", free=[b"k" * 20]).result(10)
 
 
 def test_a_place_that_cannot_be_is_tried_again(process, monkeypatch, tmp_path):

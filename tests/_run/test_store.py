@@ -172,7 +172,7 @@ def test_nothing_is_nothing(store):
     assert [] == store.known([])
     assert Claimed([], [], []) == store.claim([], "run").result()
     assert [None] * 3 == [
-        future.result() for future in (store.save([], "run"), store.release([], "run"), store.journal([]))
+        future.result() for future in (store.save([], "run"), store.save([], "run", free=[]), store.journal([]))
     ]
 
 
@@ -182,7 +182,7 @@ def test_saving_ends_the_claim(store):
     store.claim(keys, "first").result()
 
     store.save([entry(0)], "first").result()
-    store.release(keys[1:2], "first").result()
+    store.save([], "first", free=keys[1:2]).result()
 
     assert Claimed([keys[1]], [keys[0]], [keys[2]]) == store.claim(keys, "second").result()
 
@@ -466,7 +466,7 @@ def work_through(store):
     paid = [store.save([one], "run") for one in entries[:3]]
     paid += [store.save(entries[3:], "run")]
     store.journal([Attempt(b"a" * 20, "run", 1.0, "maybe", "Timeout", None, b"half")]).exception(10)
-    store.release(keys_of(entries), "run").exception(10)
+    store.save([], "run", free=keys_of(entries)).exception(10)
     return [future.exception(10) for future in paid]
 
 

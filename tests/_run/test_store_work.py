@@ -10,7 +10,7 @@ from dfllm._run.store import Attempt, Claimed, Entry
 from dfllm._run.store_claims import Claims
 from dfllm._run.store_rows import note_of, row_of
 from dfllm._run.store_schema import connected, prepare, transaction
-from dfllm._run.store_work import Beat, Claim, Desk, Journal, Leave, Release, Save, SetAside, is_whole, size_of, take_in
+from dfllm._run.store_work import Beat, Claim, Desk, Journal, Leave, Save, SetAside, is_whole, size_of, take_in
 
 
 def entry(number, created=1.0):
@@ -57,7 +57,7 @@ def test_each_work_gets_its_own_answer_in_turn(connection, desk):
         Journal([NOTE]),
         Save([row_of(entry(3))], "run"),
         Claim([key(3), key(4)], "other", 0.0),
-        Release([key(4)], "other"),
+        Save([], "other", [key(4)]),
         Claim([key(4)], "run", 0.0),
         Beat(),
         SetAside([key(1)]),

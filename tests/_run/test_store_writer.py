@@ -13,13 +13,13 @@ from dfllm._run import store_writer
 from dfllm._run.store_errors import Locked, Mistake
 from dfllm._run.store_files import beside
 from dfllm._run.store_lock import FileLock
-from dfllm._run.store_work import Beat, Leave, Release
+from dfllm._run.store_work import Beat, Leave, SetAside
 from dfllm._run.store_writer import Hands, Writer
 
 
 def work(*names):
     """Return a piece of work by its rows; what they mean is the hands' affair."""
-    return Release(names, "run")
+    return SetAside(names)
 
 
 def failing(code):

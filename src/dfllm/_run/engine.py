@@ -87,7 +87,7 @@ class Engine:
             StoreError: the store cannot be read.
         """
         self._loop = asyncio.get_running_loop()
-        self.live = self._make_live(land=self._land, missed=self._miss)
+        self.live = self._make_live(save=self._save, tell=self._tell, missed=self._miss)
         if self._told:
             self._stop_for_user()
         try:
@@ -234,33 +234,45 @@ class Engine:
             came = await self._claim(dict(self._held))
             wait = _POLL_SECONDS[0] if came else min(longest, wait * 1.5)
 
-    async def _land(self, group: list[Landed]) -> None:
-        """Put a group of ended questions on disk, then tell their rows."""
+    def _save(self, group: list[Landed]) -> Future[None]:
+        """Begin to put a group of ended questions on disk."""
         now = self._clock()
         terms = self._order.terms
-        entries, costs = [], {}
+        entries, bare = [], []
         for landed in group:
-            response = landed.outcome.response if isinstance(landed.outcome, Failure) else landed.outcome
-            cost = costs[landed.key] = self._price(response) if response is not None else None
-            if response is not None:
-                self._tally.pay(response, cost)
-            if landed.body is not None:
+            if landed.body is None:
+                bare.append(landed.key)
+            else:
+                cost = self._price_of(landed)
                 entries.append(Entry(landed.key, landed.body, terms.provider, terms.model, now, landed.seconds, cost))
-        bare = [landed.key for landed in group if landed.body is None]
-        try:
-            if entries:
-                await _heard(self._store.save(entries, self._run))
-            if bare:
-                await _heard(self._store.release(bare, self._run))
-        except StoreError as error:
+        if self._unsaved and not entries:
+            # The store is in trouble, and nobody need wait for it: who has ended gives up its claims as a whole.
+            nothing: Future[None] = Future()
+            nothing.set_result(None)
+            return nothing
+        return self._store.save(entries, self._run, free=bare)
+
+    def _tell(self, group: list[Landed], error: BaseException | None) -> None:
+        """Tell the rows of a group what became of them, now that it is on disk or cannot be."""
+        if isinstance(error, StoreError):
             self._unsaved = True
             self._stop_for_store(error)
+        elif error is not None:
+            raise error
         interpret = self._desk.interpret
         for landed in group:
+            cost = self._price_of(landed)
+            response = landed.outcome.response if isinstance(landed.outcome, Failure) else landed.outcome
+            if response is not None:
+                self._tally.pay(response, cost)
             outcome, cells = interpret(landed.outcome)
             source: Source | None = "live" if landed.body is not None else None
-            self._settle(Settled(landed.key, outcome, cells, source, landed.seconds or None, costs[landed.key]))
+            self._settle(Settled(landed.key, outcome, cells, source, landed.seconds or None, cost))
         self._changed()
+
+    def _price_of(self, landed: Landed) -> int | None:
+        response = landed.outcome.response if isinstance(landed.outcome, Failure) else landed.outcome
+        return self._price(response) if response is not None else None
 
     def _settle(self, settled: Settled) -> None:
         assert settled.key is not None

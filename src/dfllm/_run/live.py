@@ -11,7 +11,10 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from dfllm._core.retry import TRIES, backoff_seconds, is_kept, may_retry, next_step, stops_run
@@ -87,7 +90,8 @@ class Live:
     Args:
         post: one HTTP exchange: body in; an answer out, or why there is none.
         read: the dialect's reading of an answer.
-        land: takes a group of ended questions; returns when they are on disk and told.
+        save: begins to put a group of ended questions on disk.
+        tell: hears of each group when that has ended, and of what went wrong.
         missed: takes each attempt that was or may have been billed for nothing.
         pace: where senders wait.
         gate: where the first request goes alone.
@@ -101,7 +105,8 @@ class Live:
         *,
         post: Callable[[bytes], Awaitable[Answered | Failure]],
         read: Callable[[int, Mapping[str, str], bytes], Outcome],
-        land: Callable[[list[Landed]], Awaitable[None]],
+        save: Callable[[list[Landed]], Future[None]],
+        tell: Callable[[list[Landed], BaseException | None], None],
         missed: Callable[[Missed], None],
         pace: Pace,
         gate: Gate,
@@ -113,7 +118,8 @@ class Live:
     ) -> None:
         self._post = post
         self._read = read
-        self._land = land
+        self._save = save
+        self._tell = tell
         self._missed = missed
         self._pace = pace
         self._gate = gate
@@ -129,7 +135,6 @@ class Live:
         self._group: list[Landed] = []
         self._committed: asyncio.Future[None] = self._loop.create_future()
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._commits: set[asyncio.Task[None]] = set()
         self._open = 0
         self._closed = False
         self._abandoned = False
@@ -220,6 +225,7 @@ class Live:
     def _crash(self, error: BaseException) -> None:
         if not self._ended.done():
             self._ended.set_exception(error)
+            self._ended.exception()  # heard of, even where whoever would await it has gone
         self.stop(Failure("Cancelled", "the run ended with an exception"))
 
     async def _work(self) -> None:
@@ -377,19 +383,28 @@ class Live:
             self._flush_timer = None
         group, committed = self._group, self._committed
         self._group, self._committed = [], self._loop.create_future()
-        commit = self._loop.create_task(self._commit(group, committed))
-        self._commits.add(commit)
-        commit.add_done_callback(self._commits.discard)
-
-    async def _commit(self, group: list[Landed], committed: asyncio.Future[None]) -> None:
+        # No task of its own: each turn of a busy loop that a group waits for keeps its places idle.
         try:
-            await self._land(group)
+            saved = self._save(group)
         except BaseException as error:  # noqa: BLE001  # whoever waits for the end must hear of it
-            self._crash(error)
+            self._landed(group, committed, error)
+        else:
+            saved.add_done_callback(partial(self._saved, group, committed))
+
+    def _saved(self, group: list[Landed], committed: asyncio.Future[None], saved: Future[None]) -> None:
+        """Hear of a commit, in the thread that made it."""
+        with suppress(RuntimeError):  # the loop is gone, and with it everyone who could hear
+            self._loop.call_soon_threadsafe(self._landed, group, committed, saved.exception())
+
+    def _landed(self, group: list[Landed], committed: asyncio.Future[None], error: BaseException | None) -> None:
+        if not committed.done():
+            committed.set_result(None)
+        try:
+            self._tell(group, error)
+        except BaseException as broken:  # noqa: BLE001  # as above
+            self._crash(broken)
         finally:
             self._open -= len(group)
-            if not committed.done():
-                committed.set_result(None)
             self._end_if_done()
 
     def _end_if_done(self) -> None:

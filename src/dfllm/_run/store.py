@@ -33,7 +33,7 @@ from dfllm._run.store_schema import (
 )
 from dfllm._run.store_spill import Spill, put_away, spill, spills_of
 from dfllm._run.store_stats import Source, Stats, Verification, stats_of, verification_of
-from dfllm._run.store_work import Claim, Desk, Journal, Release, Save, SetAside, Work, take_in
+from dfllm._run.store_work import Claim, Desk, Journal, Save, SetAside, Work, take_in
 from dfllm._run.store_writer import BUSY_SECONDS, Hands, Writer
 
 __all__ = ["Attempt", "Claimed", "Entry", "Source", "Stats", "Store", "Stored", "Verification"]
@@ -169,10 +169,6 @@ class Store:
             raise ValueError(f"A key has {KEY_BYTES} bytes.")
         return self._submit(Claim(tuple(keys), run, since))
 
-    def release(self, keys: Sequence[bytes], run: str) -> Future[None]:
-        """Give claims back, as those of rows that got no answer."""
-        return self._submit(Release(tuple(keys), run))
-
     def end(self, run: str) -> None:
         """Hear that a run has ended that could not release its claims, as when the store was locked.
 
@@ -185,15 +181,20 @@ class Store:
         """Runs that have ended without releasing their claims; whoever opens the store anew passes them on."""
         return frozenset(self._claims.ended)
 
-    def save(self, entries: Sequence[Entry], run: str) -> Future[None]:
+    def save(self, entries: Sequence[Entry], run: str, *, free: Sequence[bytes] = ()) -> Future[None]:
         """Put answers in and the run's claims on them out; the future is set when they are on disk.
 
         An answer that cannot be stored goes to a spill file, and the future says so.
 
+        Args:
+            entries: the answers.
+            run: the run's id.
+            free: keys that got no answer, whose claims are given back too.
+
         Raises:
             ValueError, TypeError: an entry could not be read back as it is.
         """
-        return self._submit(Save([row_of(entry) for entry in entries], run))
+        return self._submit(Save([row_of(entry) for entry in entries], run, free))
 
     def journal(self, attempts: Sequence[Attempt]) -> Future[None]:
         """Note attempts that gave no answer but may have been billed."""

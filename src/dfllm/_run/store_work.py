@@ -29,10 +29,11 @@ _INSERT_NOTE = "INSERT INTO attempts(key, run, at, billing, error, status, body)
 
 
 class Save(NamedTuple):
-    """Answers in, the run's claims on them out."""
+    """Answers in, the run's claims on them out, and those on keys that got none."""
 
     rows: Sequence[Row]
     run: str
+    free: Sequence[bytes] = ()
 
 
 class Journal(NamedTuple):
@@ -49,13 +50,6 @@ class Claim(NamedTuple):
     since: float
 
 
-class Release(NamedTuple):
-    """A run gives claims back."""
-
-    keys: Sequence[bytes]
-    run: str
-
-
 class SetAside(NamedTuple):
     """Entries whose checksum did not hold, by the keys they were found under."""
 
@@ -70,11 +64,13 @@ class Leave(NamedTuple):
     """The store is being closed."""
 
 
-Work: TypeAlias = Save | Journal | Claim | Release | SetAside | Beat | Leave
+Work: TypeAlias = Save | Journal | Claim | SetAside | Beat | Leave
 
 
 def size_of(work: Work) -> int:
     """Return about how many rows a piece of work touches."""
+    if isinstance(work, Save):
+        return len(work.rows) + len(work.free)
     return 1 if isinstance(work, (Beat, Leave)) else len(work[0])
 
 
@@ -95,7 +91,6 @@ class Desk:
             Save: self._save,
             Journal: self._journal,
             Claim: self._claim,
-            Release: self._release,
             SetAside: self._set_aside,
             Beat: self._beat,
             Leave: self._leave,
@@ -112,7 +107,8 @@ class Desk:
     def _save(self, connection: sqlite3.Connection, works: list[Save]) -> Sequence[object]:
         for rows in in_lots([row for work in works for row in work.rows]):
             connection.execute(_INSERT.format(rows=", ".join([_ROW] * len(rows))), list(chain.from_iterable(rows)))
-        self._claims.free(connection, [(row[0], work.run) for work in works for row in work.rows])
+        freed = [(key, work.run) for work in works for key in (*(row[0] for row in work.rows), *work.free)]
+        self._claims.free(connection, freed)
         return [None] * len(works)
 
     def _journal(self, connection: sqlite3.Connection, works: list[Journal]) -> Sequence[object]:
@@ -121,10 +117,6 @@ class Desk:
 
     def _claim(self, connection: sqlite3.Connection, works: list[Claim]) -> Sequence[object]:
         return [self._claims.take(connection, *work) for work in works]
-
-    def _release(self, connection: sqlite3.Connection, works: list[Release]) -> Sequence[object]:
-        self._claims.free(connection, [(key, work.run) for work in works for key in work.keys])
-        return [None] * len(works)
 
     def _set_aside(self, connection: sqlite3.Connection, works: list[SetAside]) -> Sequence[object]:
         for work in works:
