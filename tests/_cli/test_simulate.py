@@ -10,8 +10,10 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from dfllm._cli.simulate import simulate
 from dfllm.cli import main
-from dfllm.simulator import FAULTS, Simulator
+from dfllm.simulator import FAULTS, RateLimits, Simulator
+from dfllm.simulator.limiter import KINDS
 
 
 def test_faults_are_listed():
@@ -22,6 +24,34 @@ def test_faults_are_listed():
     assert list(FAULTS) == [text.split()[0] for text in ended.stdout.splitlines()]
 
 
+def test_limiters_are_those_there_are():
+    """The choices of the option are the simulator's kinds."""
+    (option,) = (option for option in simulate.params if option.name == "kind")
+
+    assert KINDS == tuple(option.type.choices)
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ([], None),
+        (["--rpm", "60"], RateLimits(rpm=60)),
+        (["--tpm", "900", "--limiter", "minute"], RateLimits(tpm=900, kind="minute")),
+        (
+            ["--rpm", "60", "--limiter", "shallow", "--limiter-depth", "5"],
+            RateLimits(rpm=60, kind="shallow", depth_seconds=5),
+        ),
+    ],
+)
+def test_limits_are_as_asked_for(given, limits, monkeypatch: pytest.MonkeyPatch):
+    """Limits given on the command line are the simulator's."""
+    started = []
+    monkeypatch.setattr("dfllm.simulator.serve", lambda simulator, announce: started.append(simulator.limits))
+
+    assert 0 == CliRunner().invoke(main, ["simulate", *given]).exit_code
+    assert [limits] == started
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -30,6 +60,12 @@ def test_faults_are_listed():
         (["--fault", "rate429=0.9", "--fault", "5xx=0.9"], "add up to at most 1"),
         (["--latency", "-1"], "-1"),
         (["--port", "70000"], "70000"),
+        (["--rpm", "0"], "--rpm"),
+        (["--tpm", "inf"], "tpm is a number from 1 up"),
+        (["--rpm", "60", "--limiter", "leaky"], "leaky"),
+        (["--limiter", "sliding"], "need a limit: --rpm, --tpm or both"),
+        (["--rpm", "60", "--limiter-depth", "5"], "for --limiter shallow only"),
+        (["--rpm", "60", "--limiter", "shallow", "--limiter-depth", "61"], "--limiter-depth"),
     ],
 )
 def test_wrong_numbers_are_a_wrong_usage(given, said):

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from dfllm.simulator import Faults, Simulator
-from dfllm.simulator.app import Manners
+from dfllm.simulator import Faults, Manners, Outage, RateLimits, Simulator
 from dfllm.simulator.asks import hash_of
 
 ASK = {"model": "small", "messages": [{"role": "user", "content": "Where is Oslo?"}]}
@@ -179,6 +178,45 @@ def test_faults_strike_by_attempt(post):
         statuses.append(post(simulator, ASK).status_code)
 
     assert [500, 500, 200, 529] == statuses
+
+
+def test_limits_are_kept(post):
+    """What is over the limit is refused, free and with the vendor's headers, which a good answer has too."""
+    with Simulator(limits=RateLimits(rpm=2, tpm=10_000)) as simulator:
+        good, _, refused = (post(simulator, ASK) for _ in range(3))
+
+        assert (200, "1", "2") == (
+            good.status_code,
+            good.headers["x-ratelimit-remaining-requests"],
+            good.headers["x-ratelimit-limit-requests"],
+        )
+        assert (429, "rate_limit_exceeded") == (refused.status_code, refused.json()["error"]["code"])
+        assert 29 < float(refused.headers["retry-after-ms"]) / 1000 <= 30
+        assert (3, 2) == (simulator.bill.requests, simulator.bill.billed)
+
+
+def test_limits_may_change(post):
+    """Other limits count at once, from their beginning; none let everybody in."""
+    with Simulator(limits=RateLimits(rpm=1)) as simulator:
+        statuses = [post(simulator, ASK).status_code for _ in range(2)]
+        simulator.limits = RateLimits(rpm=1)
+        statuses += [post(simulator, ASK).status_code for _ in range(2)]
+        simulator.limits = None
+        response = post(simulator, ASK)
+
+    assert [200, 429, 200, 429] == statuses
+    assert 200 == response.status_code
+    assert "x-ratelimit-limit-requests" not in response.headers
+
+
+def test_outages_may_change(post):
+    """An outage that is on hits everybody, until it is taken back."""
+    with Simulator(outages=[Outage(0, 3600, "529")]) as simulator:
+        statuses = [post(simulator, ASK).status_code]
+        simulator.outages = ()
+        statuses.append(post(simulator, ASK).status_code)
+
+    assert [529, 200] == statuses
 
 
 def test_answers_go_out_in_parallel(until):

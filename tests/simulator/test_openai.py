@@ -1,14 +1,18 @@
 """Answers, errors and models have the vendor's shapes."""
 
 import json
+import math
 
 import pytest
 
 from dfllm.simulator import openai
 from dfllm.simulator.answers import Answer
 from dfllm.simulator.asks import Ask
+from dfllm.simulator.limiter import Verdict
 
 ASK = Ask(hash="ab" * 32, model="small", text="hi", prompt_tokens=5)
+
+HEADERS = {"retry-after": "1", "retry-after-ms": "120"}
 
 
 def test_completion_has_every_field():
@@ -76,3 +80,36 @@ def test_models_are_listed_and_found():
     assert ["small", "large", "echo"] == [model["id"] for model in listed]
     assert listed == [json.loads(openai.model(model["id"]).body) for model in listed]
     assert 404 == openai.model("gpt").status
+
+
+@pytest.mark.parametrize(
+    ("which", "said"),
+    [
+        ("requests", "requests per min (RPM): Limit 3, Used 2, Requested 1. Please try again in 120ms. Visit"),
+        ("tokens", "tokens per min (TPM): Limit 3, Used 2, Requested 1. Please try again in 120ms. Visit"),
+    ],
+)
+def test_limits_are_refused_in_the_vendors_words(which, said):
+    """A refusal names limit, use and wait, and its type is the limit's."""
+    reply = openai.limited(
+        ASK,
+        Verdict(admitted=False, retry_after_seconds=0.12, which=which, limit=3, used=2, requested=1, headers=HEADERS),
+    )
+
+    error = json.loads(reply.body)["error"]
+    assert (429, which, "rate_limit_exceeded") == (reply.status, error["type"], error["code"])
+    assert error["message"].startswith(f"Rate limit reached for small in organization org-simulator on {said}")
+    assert HEADERS == reply.headers
+
+
+def test_too_large_is_not_to_be_tried_again():
+    """A request over the whole limit is told to shrink, not to wait."""
+    reply = openai.limited(
+        ASK, Verdict(admitted=False, retry_after_seconds=math.inf, which="tokens", limit=3, used=2, requested=10)
+    )
+
+    error = json.loads(reply.body)["error"]
+    assert ("tokens", "rate_limit_exceeded") == (error["type"], error["code"])
+    assert error["message"].startswith(
+        "Request too large for small in organization org-simulator on tokens per min (TPM): Limit 3, Requested 10. "
+    )

@@ -56,6 +56,7 @@ def test_useless_answers_are_billed(name):
         ("day429", 429, "requests", "rate_limit_exceeded"),
         ("quota", 429, "insufficient_quota", "insufficient_quota"),
         ("quota402", 402, "unknown_error", "invalid_request_error"),
+        ("credit400", 400, "invalid_request_error", None),
         ("400", 400, "invalid_request_error", "unsupported_value"),
         ("401", 401, "invalid_request_error", "invalid_api_key"),
         ("403", 403, "request_forbidden", "unsupported_country_region_territory"),
@@ -198,6 +199,40 @@ def test_pages_are_html(name, status):
     reply = wrong(name)
 
     assert (status, "text/html", False) == (reply.status, reply.content_type, reply.billed)
+
+
+@pytest.mark.parametrize(
+    ("name", "quota", "wait"),
+    [("gemini429", "PerMinute", "34.07s"), ("gemini_day429", "PerDay", "72000s")],
+)
+def test_googles_details_are_what_counts(name, quota, wait):
+    """Google's text is that of an empty purse; quota and wait are in the details, and no header helps."""
+    reply = wrong(name, retry_after_seconds=34.07)
+
+    error = json.loads(reply.body)["error"]
+    details = {detail["@type"].rpartition(".")[2]: detail for detail in error["details"]}
+    assert (429, "RESOURCE_EXHAUSTED", {}) == (reply.status, error["status"], reply.headers)
+    assert error["message"].startswith("You exceeded your current quota")
+    assert quota in details["QuotaFailure"]["violations"][0]["quotaId"]
+    assert wait == details["RetryInfo"]["retryDelay"]
+
+
+def test_responses_fail_in_200():
+    """A body of the Responses API fails by a status of its own, and is free."""
+    reply, body = wrong("failed200"), body_of("failed200")
+
+    assert (200, False) == (reply.status, reply.billed)
+    assert ("failed", "server_error", []) == (body["status"], body["error"]["code"], body["output"])
+
+
+def test_streams_fail_on_the_way():
+    """A stream begins well and ends with an error; it is billed."""
+    reply = wrong("sse_err")
+
+    first, last = (json.loads(event.removeprefix(b"data: ")) for event in reply.body.strip().split(b"\n\n"))
+    assert ("text/event-stream", True) == (reply.content_type, reply.billed)
+    assert first["choices"][0]["delta"]["content"]
+    assert "server_error" == last["error"]["type"]
 
 
 def test_json_is_cut():

@@ -10,7 +10,7 @@ import threading
 import httpx
 import pytest
 
-from dfllm.simulator import Bill, Faults, Simulator, serve
+from dfllm.simulator import Bill, Faults, Outage, Simulator, serve
 
 ASK = {"model": "echo", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -100,6 +100,16 @@ def test_odd_latencies_are_refused(options):
     """Time runs forward, and answers come no earlier than their questions."""
     with pytest.raises(ValueError, match="latency_seconds is 0 or more"):
         Simulator(**options)
+
+
+@pytest.mark.parametrize("fault", ["dns", "refuse"])
+def test_outages_of_no_server_are_refused(fault):
+    """A server that runs cannot be one that nobody reaches, from the start or later."""
+    with pytest.raises(ValueError, match="Stop the simulator"):
+        Simulator(outages=[Outage(0, 1, fault)])
+    simulator = Simulator()
+    with pytest.raises(ValueError, match="Stop the simulator"):
+        simulator.outages = [Outage(0, 1, fault)]
 
 
 def test_localhost_is_loopback():

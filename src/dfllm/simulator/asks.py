@@ -21,6 +21,8 @@ WIRE_ONLY = frozenset(
     }
 )
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -50,8 +52,7 @@ class Ask:
 def hash_of(body: Mapping[str, Any]) -> str:
     """Return the hash under which a request's body is billed; equal questions have equal hashes."""
     asked = {name: value for name, value in body.items() if name not in WIRE_ONLY}
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_canonical(asked).encode()).hexdigest()
 
 
 def tokens_of(text: str) -> int:

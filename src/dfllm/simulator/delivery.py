@@ -8,7 +8,7 @@ from aiohttp import web
 
 from .replies import Reply
 
-_DRIPS = 50
+DRIPS = 50
 
 
 async def deliver(
@@ -44,10 +44,10 @@ async def deliver(
 async def _send(request: web.Request, response: web.StreamResponse, reply: Reply, stall_seconds: float) -> None:
     half = len(reply.body) // 2
     if reply.delivery == "drip":
-        size = -(-len(reply.body) // _DRIPS)
+        size = -(-len(reply.body) // DRIPS)
         for start in range(0, len(reply.body), size):
             await response.write(reply.body[start : start + size])
-            await asyncio.sleep(stall_seconds / _DRIPS)
+            await asyncio.sleep(stall_seconds / DRIPS)
     elif reply.delivery in ("cut", "cut_chunked", "cut_reset"):
         await response.write(reply.body[:half])
         if reply.delivery == "cut_reset":

@@ -23,6 +23,9 @@ FAULTS: Mapping[str, str] = {
     "ra_nan": "429, retry-after is nan",
     "quota": "429 insufficient_quota: the money is gone",
     "quota402": "402: the money is gone, said otherwise",
+    "credit400": "400: the credit balance is too low",
+    "gemini429": "429 RESOURCE_EXHAUSTED as Google's: it speaks of a quota, and its details of a wait",
+    "gemini_day429": "the same for the day",
     "400": "400 unsupported_value: a parameter the model does not take",
     "401": "401 invalid_api_key",
     "403": "403 unsupported_country_region_territory",
@@ -54,9 +57,10 @@ FAULTS: Mapping[str, str] = {
     "drip": "the whole answer, dripping in over stall_seconds; billed",
     "stale": "a good answer, after which the kept connection is closed; billed",
     "frame": "a good answer, and the same again behind it on the same connection; billed",
-    # Status 200 that is no answer; billed, save html200 and err200.
+    # Status 200 that is no answer; billed, save html200, err200 and failed200.
     "html200": "200 with an HTML page; free",
     "err200": "200 with an error object and no choices; free",
+    "failed200": "200 with a body of the Responses API whose status is failed; free",
     "trunc_json": "200 with half of the JSON",
     "empty": "choices are an empty list, with usage",
     "nochoices": "choices are null, without usage",
@@ -74,6 +78,7 @@ FAULTS: Mapping[str, str] = {
     "othermodel": "a good answer by another model",
     "surrogate": "a text with a lone surrogate",
     "xss": "a text of markup, formulas and terminal codes",
+    "sse_err": "a stream that nobody asked for, with an error in it",
     "bomb": "a gzip body of more than 64 MiB unpacked",
 }
 

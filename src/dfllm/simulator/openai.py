@@ -1,12 +1,17 @@
 """OpenAI's chat completions and models, the way out: answers and errors in the vendor's shapes."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .answers import MODELS, Answer
 from .asks import Ask
+from .limit_headers import duration
+from .limiter import Verdict
 from .replies import Delivery, Reply, packed
+
+Body = dict[str, Any]
 
 HEADERS = {"openai-organization": "org-simulator", "openai-version": "2020-10-01"}
 
@@ -62,13 +67,28 @@ def models() -> Reply:
     return Reply(200, packed({"object": "list", "data": [_model(name) for name in MODELS]}))
 
 
-def completion(ask: Ask, answers: Sequence[Answer], attempt: int) -> dict[str, Any]:
-    """Return the body of a good answer."""
+def limited(ask: Ask, verdict: Verdict) -> Reply:
+    """Refuse a question that is over a limit, and say when to come again, or that it is too large for ever."""
+    per = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}[verdict.which or "requests"]
+    if math.isinf(verdict.retry_after_seconds):
+        what = f"Request too large for {ask.model} in organization org-simulator on {per}"
+        amounts = f"Limit {verdict.limit}, Requested {verdict.requested}"
+        end = "The input or output tokens must be reduced in order to run successfully."
+    else:
+        what = f"Rate limit reached for {ask.model} in organization org-simulator on {per}"
+        amounts = f"Limit {verdict.limit}, Used {verdict.used}, Requested {verdict.requested}"
+        end = f"Please try again in {duration(verdict.retry_after_seconds)}."
+    text = f"{what}: {amounts}. {end} Visit https://platform.openai.com/account/rate-limits to learn more."
+    return error(429, text, verdict.which or "requests", code="rate_limit_exceeded", headers=verdict.headers)
+
+
+def completion(ask: Ask, answers: Sequence[Answer], attempt: int, now: float | None = None) -> Body:
+    """Return the body of a good answer, made now, or at so many seconds since 1970."""
     used = sum(answer.tokens for answer in answers)
     return {
         "id": f"chatcmpl-{ask.hash[:24]}{attempt:04x}",
         "object": "chat.completion",
-        "created": int(time.time()),
+        "created": int(time.time() if now is None else now),
         "model": ask.model,
         "choices": [
             {

@@ -17,6 +17,10 @@ Delivery = Literal[
     "twice",  # whole, and the same bytes again behind it
 ]
 
+# Made once: json.dumps with options makes an encoder for every call.
+_as_text = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_as_ascii = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -46,6 +50,6 @@ class Reply:
 def packed(value: Any) -> bytes:
     """Return JSON as providers send it; a lone surrogate goes out as an escape, as it does there."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _as_text(value).encode()
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode()
+        return _as_ascii(value).encode()

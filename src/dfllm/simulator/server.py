@@ -5,7 +5,7 @@ import atexit
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
@@ -14,9 +14,11 @@ from typing import Self
 
 from aiohttp import web
 
-from .app import Manners, application
+from .app import application
 from .bill import Bill
 from .faults import NO_FAULTS, Faults
+from .limiter import RateLimits
+from .manners import UNREACHED, Manners, Outage
 
 _LOOPBACK = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 _BACKLOG = 8_192
@@ -34,12 +36,16 @@ class Simulator:
         latency_seconds: how long an answer takes.
         latency_spread: by which share of it an answer may be faster or slower, from 0 to 1.
         faults: what goes wrong; may be set anew at any time.
+        outages: when everything goes wrong, in seconds from the start; may be set anew at any time.
+        limits: how much may be asked in a minute; None for as much as one likes. May be set anew at any time, and then
+            starts anew.
         seed: another seed, other answers.
         bill_path: a file for the bill, to which the next simulator adds; None keeps it in memory.
         key: the only API key let in; None lets everyone in.
 
     Raises:
-        ValueError: the host is no loopback address, or a number is out of its range.
+        ValueError: the host is no loopback address, a number is out of its range, or an outage is one that a server
+            cannot have.
 
     Example:
         >>> from dfllm.simulator import Faults, Simulator
@@ -56,23 +62,26 @@ class Simulator:
         latency_seconds: float = 0.0,
         latency_spread: float = 0.0,
         faults: Faults = NO_FAULTS,
+        outages: Sequence[Outage] = (),
+        limits: RateLimits | None = None,
         seed: int = 0,
         bill_path: Path | None = None,
         key: str | None = None,
     ) -> None:
         if host not in _LOOPBACK:
             raise ValueError(f"The simulator is for this computer only; {host!r} is not one of {', '.join(_LOOPBACK)}.")
-        if latency_seconds < 0 or not 0 <= latency_spread <= 1:
-            raise ValueError(
-                f"latency_seconds is 0 or more and latency_spread from 0 to 1; these are {latency_seconds} and "
-                f"{latency_spread}."
-            )
         self.host = host
         self.port = port
         self.bill = Bill(bill_path)
         self._manners = Manners(
-            latency_seconds=latency_seconds, latency_spread=latency_spread, faults=faults, seed=seed, key=key
+            latency_seconds=latency_seconds,
+            latency_spread=latency_spread,
+            faults=faults,
+            limits=limits,
+            seed=seed,
+            key=key,
         )
+        self.outages = outages
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], None] = _do_nothing
 
@@ -89,6 +98,29 @@ class Simulator:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._manners.faults = faults
+
+    @property
+    def outages(self) -> Sequence[Outage]:
+        """When everything goes wrong, in seconds from the start; set it to change that."""
+        return self._manners.outages
+
+    @outages.setter
+    def outages(self, outages: Sequence[Outage]) -> None:
+        for outage in outages:
+            if outage.fault in UNREACHED:
+                raise ValueError(
+                    f"A server that is asked is not {outage.fault!r}. Stop the simulator, or use InProcess."
+                )
+        self._manners.outages = outages
+
+    @property
+    def limits(self) -> RateLimits | None:
+        """How much may be asked in a minute; set it to start anew with other limits."""
+        return self._manners.limits
+
+    @limits.setter
+    def limits(self, limits: RateLimits | None) -> None:
+        self._manners.limits = limits
 
     def start(self) -> Self:
         """Listen, and return once it does; a simulator that runs is left alone.
