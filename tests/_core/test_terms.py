@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from dfllm._core.errors import OptionError
@@ -32,6 +33,23 @@ def test_options_become_terms():
         )
         == terms
     )
+
+
+def test_numbers_out_of_an_array_are_numbers():
+    """What numpy calls a number counts as one, and makes the same terms as Python's own."""
+    own = terms_of(provider="p", dialect="openai", model="m", temperature=0.5, max_tokens=9, seed=7)
+
+    made = terms_of(
+        provider="p",
+        dialect="openai",
+        model="m",
+        temperature=np.float32(0.5),
+        max_tokens=np.int64(9),
+        seed=np.uint8(7),
+    )
+
+    assert own == made
+    assert (float, int, int) == (type(made.temperature), type(made.max_tokens), type(made.seed))
 
 
 def test_nothing_given_is_nothing_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from dfllm._core.errors import OptionError
@@ -55,7 +56,7 @@ def terms_of(
 def _real(name: str, value: Any, low: float, high: float) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
         raise OptionError(f"{name} takes a number from {low:g} to {high:g}; found {value!r}.")
     return float(value)
 
@@ -63,9 +64,9 @@ def _real(name: str, value: Any, low: float, high: float) -> float | None:
 def _whole(name: str, value: Any, low: int) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) < 2**63:
         raise OptionError(f"{name} takes a whole number from {low} on; found {value!r}.")
-    return value
+    return int(value)
 
 
 def _word(name: str, value: Any) -> str | None:
