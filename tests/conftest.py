@@ -37,6 +37,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         if name.startswith("DFLLM_") or name in _OF_PROVIDERS:
             monkeypatch.delenv(name)
     monkeypatch.setenv("DFLLM_STORE", str(tmp_path / "store" / "answers.db"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where processes share what they know of limits
     for name in ("_configured", "_registered", "_simulators"):
         monkeypatch.setattr(settings, name, {})
     yield

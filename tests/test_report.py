@@ -1,6 +1,7 @@
 """The run report: the same counts as a line, as a mapping and as HTML that a notebook nobody trusts shows whole."""
 
 import html.parser
+import inspect
 import json
 import subprocess
 import sys
@@ -15,9 +16,11 @@ import pytest
 import dfllm
 from dfllm import report
 from dfllm._core import retry
-from dfllm._core.types import Failure
+from dfllm._core.meter import LimitUse
+from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Settled
 from dfllm._run.tally import Tally
+from dfllm._work import Ending
 from dfllm.simulator import Faults, Simulator
 
 # The calls here warn of failed rows, which is tested elsewhere.
@@ -27,6 +30,10 @@ ECHO = "simulator/echo"
 PROMPT = "<{{ review }}>"
 TEXT = pd.Series([], dtype="str").dtype
 MARKUP = "<script>alert(1)</script><svg id=x onload=y>&\"'"
+MEASURED = (
+    *("tokens_in", "tokens_out", "seconds", "store"),
+    *("rows_per_second", "tokens_per_second", "latency", "limits"),
+)
 FORBIDDEN = {"script", "style", "svg", "iframe", "object", "link", "img", "form"}
 
 
@@ -104,9 +111,10 @@ def test_counts_are_plain_values(run):
         "errors": {"Refused": 1, "BadInput": 1},
         "retries": {},
         "stopped": None,
-    } == {name: fact for name, fact in facts.items() if name not in ("tokens_in", "tokens_out", "seconds", "store")}
+    } == {name: fact for name, fact in facts.items() if name not in MEASURED}
     assert facts["tokens_in"] > 0 < facts["tokens_out"]
     assert facts["seconds"] > 0
+    assert facts["rows_per_second"] > 0 < facts["tokens_per_second"]
 
 
 def test_tokens_are_those_on_the_bill(simulator):
@@ -290,3 +298,118 @@ def test_cost_is_shown_where_a_price_is_known(run):
     ending.tally.unpriced = 1
 
     assert "$1.2346 and 1 answers of unknown price" in repr(report.Run(ending))
+
+
+# How fast it went, and what held it up.
+
+
+def paid(tally: Tally, seconds: float) -> report.Run:
+    """Return the record of a run of this tally that took so long."""
+    ending = Ending(
+        frame=pd.DataFrame(),
+        tally=tally,
+        model="openai/gpt-mini",
+        error_column="error",
+        seconds=seconds,
+        stopped=None,
+        began=True,
+        interrupted=False,
+        store="answers.db",
+        tag=None,
+    )
+    return report.Run(ending)
+
+
+@pytest.fixture
+def tally() -> Tally:
+    """Return what a hundred paid answers came to, in one to a hundred hundredths of a second, within ten seconds."""
+    tally = Tally(200, ok=200, known=100, known_ok=100, requests=104)
+    for number in range(1, 101):
+        tally.pay(Response("a", tokens_in=70, tokens_out=30), 0, number / 100)
+    return tally
+
+
+def test_latency_is_that_of_the_answers(tally):
+    """Half, nineteen of twenty, the longest; as attributes and as plain values."""
+    found = paid(tally, 10.0)
+
+    assert (0.5, 0.95, 1.0) == pytest.approx(found.latency, rel=0.022)
+    assert 1.0 == found.latency.max
+    assert {"p50": 0.5, "p95": 0.95, "max": 1.0} == pytest.approx(found.to_dict()["latency"], rel=0.022)
+
+
+def test_rates_are_those_of_the_whole_call(tally):
+    """Rows that were known count among the rows, their tokens not among those that were paid."""
+    found = paid(tally, 10.0)
+
+    assert (20.0, 1_000.0) == (found.rows_per_second, found.tokens_per_second)
+    assert "10.0 s, 20 rows/s, 1,000 tokens/s, answers in 0.5" in repr(found)
+    assert "104 requests · 7,000 + 3,000 tokens · $0.0000" in found._repr_html_()
+    assert "20 rows/s · 1,000 tokens/s · answers in 0.5" in found._repr_html_()
+
+
+def test_run_that_took_no_time_has_no_rate(tally):
+    """Clocks are coarse on some machines."""
+    found = paid(tally, 0.0)
+
+    assert (None, None) == (found.rows_per_second, found.tokens_per_second)
+    assert (None, None) == (found.to_dict()["rows_per_second"], found.to_dict()["tokens_per_second"])
+    assert "rows/s" not in repr(found)
+
+
+def test_run_that_sent_nothing_has_nothing_to_say_of_it():
+    """Known rows took no provider's time, and met no limit."""
+    found = paid(Tally(5, ok=5, known=5, known_ok=5), 10.0)
+
+    assert (None, None, {}) == (found.latency, found.limits, found.retries)
+    assert (None, None) == (found.to_dict()["latency"], found.to_dict()["limits"])
+    assert repr(found).endswith("0 sent, 0 + 0 tokens, $0, 10.0 s)")
+
+
+def test_retries_are_counted_by_cause(tally):
+    """As a mapping of its own: who changes it does not change the record."""
+    tally.retries.update({"Overloaded": 3, "RateLimited": 1})
+    found = paid(tally, 10.0)
+
+    found.retries.clear()
+
+    assert {"Overloaded": 3, "RateLimited": 1} == found.retries
+    assert repr(found).endswith(", retried 3 after Overloaded, 1 after RateLimited)")
+    assert "104 requests, retried 3 after Overloaded, 1 after RateLimited" in found._repr_html_()
+
+
+def test_limits_and_their_use_are_shown(tally):
+    """What is allowed, how much of it was used, how often the answer was 429 and how long that held the run."""
+    tally.limits = LimitUse(600.0, 90_000.0, 8_000.0, "stated", 0.9876, 3, 12.34567)
+    found = paid(tally, 10.0)
+
+    parts = [
+        "limit 600 requests and 90,000 tokens and 8,000 output tokens a minute",
+        "99% of it used",
+        "3 x 429",
+        "held 12.3 s",
+    ]
+    assert ", ".join(parts) in repr(found)
+    assert " · ".join(parts) in found._repr_html_()
+    assert {**tally.limits._asdict(), "held_seconds": 12.3457} == found.to_dict()["limits"]
+    assert found.to_dict() == json.loads(json.dumps(found.to_dict()))
+
+
+def test_limits_that_nobody_knows_are_left_out(tally):
+    """Neither a share of nothing nor a count of none."""
+    tally.limits = LimitUse()
+
+    found = paid(tally, 10.0)
+
+    assert [] == [word for word in ("limit", "used", "429", "held", "minute") if word in repr(found)]
+    assert None is found.to_dict()["limits"]["requests"]
+
+
+def test_attributes_are_documented():
+    """Each says what it is, and when there is none."""
+    public = [name for name in vars(report.Run) if not name.startswith("_")]
+
+    assert ["failures", "latency", "limits", "retries", "rows_per_second", "to_dict", "tokens_per_second"] == sorted(
+        public
+    )
+    assert [] == [name for name in public if not inspect.getdoc(getattr(report.Run, name))]

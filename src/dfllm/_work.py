@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 import warnings
@@ -33,7 +32,6 @@ from dfllm._run.tally import Tally
 from dfllm._wire.providers import DIALECTS, identity_of, normalised, split
 
 OnError: TypeAlias = Literal["keep", "raise", "stop"]
-logger = logging.getLogger("dfllm")
 
 _PREVIEWS = 3
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -271,7 +269,7 @@ class Work:
         """Return how the run that this engine made came to its end."""
         live = engine.live
         stopped = live.stopped if live is not None else None
-        ending = Ending(
+        return Ending(
             frame=self.columns.frame(self.frame),
             tally=self.tally,
             model=self.model,
@@ -283,10 +281,6 @@ class Work:
             store=str(self.settings.store_path),
             tag=self.options.get("tag"),
         )
-        tally = self.tally
-        facts = {"model": self.model, "rows": tally.rows, "ok": tally.ok, "failed": tally.failed, "known": tally.known}
-        logger.info("run.ended %s", ", ".join(f"{name} {fact}" for name, fact in facts.items()), extra=facts)
-        return ending
 
     def conclude(self, ending: Ending) -> pd.DataFrame:
         """Return the frame, or raise what the ending and `on_error` call for; failed rows give one warning.

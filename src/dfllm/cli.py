@@ -150,12 +150,13 @@ def _reason(error: OSError) -> str:
 
 
 #: Options of ours; the others are the accessor's.
-_OURS = ("prompt", "source", "output", "kind_in", "kind_out", "in_place", "store", "concurrency")
+_OURS = ("prompt", "source", "output", "kind_in", "kind_out", "in_place", "store", "concurrency", "rpm", "tpm")
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if name not in _OURS}
-    return {**options, "limits": dfllm.Limits(given["concurrency"]) if given["concurrency"] else None}
+    limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
+    return {**options, "limits": dfllm.Limits(**limits) if limits else None}
 
 
 @main.command(help=_RUN_HELP, short_help="Ask a model about every row of a table.", epilog=_RUN_EPILOG)

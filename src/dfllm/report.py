@@ -7,12 +7,15 @@ text is escaped: model output is data, wherever it is shown.
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 import numpy as np
 import pandas as pd
 
+from dfllm._core.meter import LimitUse
+from dfllm._run.tally import Latency
 from dfllm._work import Ending
 
 #: A page is to stay below 10 kB; so much of it is for kinds of errors, each a row with one example.
@@ -39,6 +42,9 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 </div>
 {% endif %}
 <div style="opacity:.8">{{ sent }}{% if paid %} · {{ paid }}{% endif %}</div>
+{% if speed %}
+<div style="opacity:.8">{{ speed }}</div>
+{% endif %}
 {% if unsure %}
 <div style="color:#b26a00">{{ unsure }}</div>
 {% endif %}
@@ -94,12 +100,57 @@ class Run:
         }
         return pd.DataFrame(found).set_axis(self.frame.index.take(positions))
 
+    @property
+    def latency(self) -> Latency | None:
+        """How long the answers took that were paid in this run.
+
+        Returns:
+            ``p50``, ``p95`` and ``max`` in seconds, from sending to the last byte, without any wait before sending; the
+            first two within 2.2 %. None where nothing was answered. Refusals such as 429 are not counted.
+        """
+        return self._ending.tally.latencies.summary()
+
+    @property
+    def retries(self) -> dict[str, int]:
+        """How many further attempts were made, by what had gone wrong before.
+
+        Returns:
+            A new mapping from the failure's type, as ``"RateLimited"`` or ``"Overloaded"``, to a count.
+        """
+        return dict(self._ending.tally.retries)
+
+    @property
+    def limits(self) -> LimitUse | None:
+        """How the run lived with the provider's rate limits.
+
+        Returns:
+            ``requests``, ``tokens`` and ``output`` a minute, each None where no limit is known; ``source``, which is
+            who said so (``"given"`` by you, ``"stated"`` by headers, ``"found"`` by refusals); ``share``, how much of
+            the tightest was used; ``refusals``, answers that said 429; ``held_seconds``, how long sending was held
+            because of them. None where nothing was sent.
+        """
+        return self._ending.tally.limits
+
+    @property
+    def rows_per_second(self) -> float | None:
+        """Rows that ended, known ones included, by the whole time of the call; None where it took none."""
+        return self._per_second(self._ending.tally.done)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Tokens paid in this run, input and output, by the whole time of the call; None where it took none."""
+        return self._per_second(self._ending.tally.tokens_in + self._ending.tally.tokens_out)
+
+    def _per_second(self, count: int) -> float | None:
+        return count / self._ending.seconds if self._ending.seconds > 0 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as plain values, fit for JSON.
 
         Returns:
             Counts by name; ``seconds`` a float; ``cost_usd`` a float, or None where no price is known; ``errors`` and
-            ``retries`` mappings from type to count.
+            ``retries`` mappings from type to count; ``latency`` and ``limits`` mappings of what the properties of that
+            name have, or None.
         """
         ending, tally = self._ending, self._ending.tally
         return {
@@ -119,6 +170,10 @@ class Run:
             "tokens_out": tally.tokens_out,
             "cost_usd": None if tally.unpriced else tally.cost / 1e9,
             "seconds": round(ending.seconds, 3),
+            "rows_per_second": _rounded(self.rows_per_second),
+            "tokens_per_second": _rounded(self.tokens_per_second),
+            "latency": None if self.latency is None else _plain(self.latency._asdict()),
+            "limits": None if self.limits is None else _plain(self.limits._asdict()),
             "errors": dict(tally.errors),
             "retries": dict(tally.retries),
             "stopped": None if ending.stopped is None else str(ending.stopped),
@@ -135,7 +190,8 @@ class Run:
         parts = [f"{facts['rows']:,} rows: {facts['ok']:,} ok, {facts['failed']:,} failed, {facts['known']:,} known"]
         parts += [f"{facts['skipped']:,} skipped"] if facts["skipped"] else []
         parts += [f"{facts['sent']:,} sent", f"{facts['tokens_in']:,} + {facts['tokens_out']:,} tokens", self._price()]
-        parts.append(f"{facts['seconds']:.1f} s")
+        parts += [f"{facts['seconds']:.1f} s", *self._speed()]
+        parts += [self._retried()] if facts["retries"] else []
         return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
 
     def _price(self) -> str:
@@ -146,6 +202,28 @@ class Run:
         if tally.unpriced == tally.asked:
             return "price unknown"
         return priced if not tally.unpriced else f"{priced} and {tally.unpriced:,} answers of unknown price"
+
+    def _retried(self) -> str:
+        retried = self._ending.tally.retries.most_common(4)
+        return "retried " + ", ".join(f"{count:,} after {kind}" for kind, count in retried) if retried else ""
+
+    def _speed(self) -> list[str]:
+        """Return how fast it went and what the limits let through; nothing where nothing was sent."""
+        if not self._ending.tally.requests:
+            return []
+        rates = ((self.rows_per_second, "rows"), (self.tokens_per_second, "tokens"))
+        said = [f"{_rate(rate)} {what}/s" for rate, what in rates if rate]
+        if (took := self.latency) is not None:
+            points = ((took.p50, "p50"), (took.p95, "p95"), (took.max, "max"))
+            said.append("answers in " + ", ".join(f"{_seconds(seconds)} ({name})" for seconds, name in points))
+        if (used := self.limits) is not None:
+            named = ((used.requests, "requests"), (used.tokens, "tokens"), (used.output, "output tokens"))
+            known = " and ".join(f"{limit:,.0f} {what}" for limit, what in named if limit is not None)
+            said += [f"limit {known} a minute"] if known else []
+            said += [f"{used.share:.0%} of it used"] if known and used.share is not None else []
+            said += [f"{used.refusals:,} x 429"] if used.refusals else []
+            said += [f"held {_seconds(used.held_seconds)}"] if used.held_seconds else []
+        return said
 
     def _errors(self) -> list[tuple[str, str]]:
         """Return the count and an example of the commonest errors, as many as a page has room for."""
@@ -164,7 +242,6 @@ class Run:
         green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
         known = tally.known_ok
         bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
-        retried = ", ".join(f"{count:,} after {kind}" for kind, count in tally.retries.most_common(4))
         unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
         errors = self._errors()
         return _PAGE.render(
@@ -181,7 +258,8 @@ class Run:
                 ("sent", f"{tally.asked:,}", "inherit"),
             ],
             bar=[(name, round(100 * count / max(1, tally.rows), 2), colour) for name, count, colour in bar if count],
-            sent=f"{tally.requests:,} requests" + (f", retried {retried}" if retried else ""),
+            sent=f"{tally.requests:,} requests" + (f", {self._retried()}" if tally.retries else ""),
+            speed=" · ".join(self._speed()),
             paid=f"{tally.tokens_in:,} + {tally.tokens_out:,} tokens · {self._price()}"
             if tally.asked
             else "nothing paid",
@@ -191,6 +269,22 @@ class Run:
             more=len(tally.errors) - len(errors),
             store=ending.store,
         )
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds < 1 else f"{seconds:,.1f} s"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 3)
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(fact, 4) if isinstance(fact, float) else fact for name, fact in facts.items()}
 
 
 _last: Run | None = None

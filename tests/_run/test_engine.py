@@ -266,9 +266,9 @@ def test_rows_that_others_let_go_are_taken_over(simulator):
     run.store.claim(keys, "another run").result(10)
 
     running = run.start()
-    time.sleep(0.1)
+    until(lambda: len(run.engine._held) == len(run.keys()))
     before = provider.bill.requests
-    run.store.release(keys, "another run").result(10)
+    run.store.save([], "another run", free=keys).result(10)
     running.result(20)
 
     assert 0 == before
@@ -283,7 +283,7 @@ def test_an_interrupt_ends_the_waiting_for_others(simulator):
     run.store.claim(run.keys(), "another run").result(10)
 
     running = run.start()
-    time.sleep(0.1)
+    until(lambda: len(run.engine._held) == len(run.keys()))
     run.engine.interrupt()
     running.result(5)
 
@@ -402,7 +402,7 @@ def test_others_answers_that_cannot_be_read_are_the_stores_failure(simulator, mo
     keys = run.keys()
     run.store.claim(keys, "another run").result(10)
     running = run.start()
-    time.sleep(0.1)
+    until(lambda: len(run.engine._held) == len(run.keys()))
     monkeypatch.setattr(module.Desk, "answered", _raising)
     run.store.save(entries(keys), "another run").result(10)
     running.result(20)

@@ -10,13 +10,16 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dfllm._core.types import Failure, Message, Response, Terms
-from dfllm._run import live as module
+from dfllm._run.asks import Ask
+from dfllm._run.commits import GROUP
+from dfllm._run.gate import Gate
 from dfllm._run.http import Answer, Http, route
-from dfllm._run.live import Ask, Live
-from dfllm._run.pace import Gate, Pace
+from dfllm._run.live import Live
+from dfllm._run.pace import Pace
 from dfllm._run.runtime import _poster
 from dfllm._wire import openai
 from dfllm.simulator import Faults
+from tests import virtual
 
 TERMS = Terms("simulator", "openai", "echo")
 GOOD = openai.encoder(TERMS)
@@ -33,26 +36,75 @@ def asks(count, start=0):
     return [Ask(key_of(number), GOOD((Message("user", f"row {number}."),))) for number in range(start, start + count)]
 
 
+class Provider:
+    """A provider in virtual time: up but for some spans, in which everything ends as it is told.
+
+    Args:
+        spans: from, to (in seconds since it began) and how requests end meanwhile.
+        latency: what an answer takes.
+    """
+
+    def __init__(self, *spans, latency=1.0):
+        self.spans = spans
+        self.latency = latency
+        self.began = None
+        self.sent = []
+
+    def now(self):
+        """Return the seconds since the first request."""
+        now = asyncio.get_running_loop().time()
+        self.began = now if self.began is None else self.began
+        return now - self.began
+
+    async def __call__(self, content):
+        """Answer one request."""
+        self.sent.append(self.now())
+        await asyncio.sleep(self.latency)
+        for start, stop, failure in self.spans:
+            if start <= self.now() < stop:
+                return failure
+        return answer()
+
+    def between(self, start, stop):
+        """Return how many requests were sent in that time."""
+        return sum(start <= at < stop for at in self.sent)
+
+
+def outlast(provider, count, **options):
+    """Send questions to a provider, in virtual time; return the bench."""
+
+    async def main():
+        at = Bench(provider, **{"patience": 7200.0, **options})
+        at.live.add(asks(count))
+        await at.live.finish()
+        at.seconds = provider.now()
+        return at
+
+    return virtual.run(main())
+
+
 class Bench:
     """A Live with everything around it in sight."""
 
     def __init__(self, post, **options):
         self.groups, self.missed = [], []
         self.before_landing = None
+        self.waits = []
         self.gate = options.pop("gate", None) or Gate()
-        self.pace = options.pop("pace", None) or Pace()
+        self.pace = options.pop("pace", None) or Pace(asyncio.get_running_loop().time)
         self.live = Live(
             post=post,
             read=options.pop("read", openai.read),
             save=lambda group: asyncio.ensure_future(self._land(group)),
             tell=self._tell,
             missed=self.missed.append,
+            waiting=self.waits.append,
             pace=self.pace,
+            seat=self.pace.join(concurrency=options.pop("concurrency", 10)),
             gate=self.gate,
-            concurrency=options.pop("concurrency", 10),
             resend_ambiguous=options.pop("resend_ambiguous", 1),
             patience=options.pop("patience", 100.0),
-            uniform=lambda: 0.0,
+            uniform=options.pop("uniform", lambda: 0.0),
             **options,
         )
 
@@ -192,7 +244,7 @@ def test_answers_share_commits_but_do_not_wait_for_long(simulator):
 
     assert 200 == len(at.landed)
     assert len(many) < 60
-    assert max(many) <= module._GROUP
+    assert max(many) <= GROUP
 
 
 def test_bytes_are_kept_only_where_the_outcome_is(simulator):
@@ -223,19 +275,19 @@ def test_room_is_where_the_queue_is_short(simulator):
     async def main():
         async with bench(provider, concurrency=5) as at:
             rooms = [at.live._room.is_set()]
-            at.live.add(asks(30))
+            at.live.add(asks(100))
             rooms.append(at.live._room.is_set())
             await asyncio.wait_for(at.live.room(), 10)
-            waiting = 30 - len(at.landed)
-            at.live.add(asks(30, 30))
+            waiting = 100 - len(at.landed)
+            at.live.add(asks(30, 100))
             await at.live.finish()
             return rooms, waiting, at
 
     rooms, waiting, at = asyncio.run(main())
 
     assert [True, False] == rooms
-    assert 5 <= waiting <= 15
-    assert 60 == len(at.landed)
+    assert 60 <= waiting <= 80
+    assert 130 == len(at.landed)
 
 
 def test_nothing_to_do_ends_at_once():
@@ -258,7 +310,7 @@ def test_who_waits_for_another_try_holds_no_place(simulator):
 
     async def main():
         async with bench(provider, concurrency=1) as at:
-            at.live._uniform = lambda: 0.4  # of half a second
+            at.live._uniform = lambda: 2.0  # times half a second
             at.live.add(asks(20))
             await until(lambda: len(at.landed) == 19)
             others = dict(at.kinds)
@@ -445,8 +497,7 @@ def test_a_stop_wakes_who_knocks_in_vain():
     post = scripted(unreached)
 
     async def main():
-        at = Bench(post)
-        at.live._uniform = lambda: 1_000.0
+        at = Bench(post, uniform=lambda: 1_000.0)
         at.live.add(asks(5))
         await until(lambda: post.count == 1)
         await asyncio.sleep(0.01)
@@ -592,6 +643,170 @@ def test_a_question_that_comes_as_the_last_worker_leaves_is_sent(turns):
         return at
 
     assert {0: "answer", 1: "answer"} == asyncio.run(main()).kinds
+
+
+# Outages, in virtual time.
+
+OOPS = Failure("ServerError", "oops", "free", status=500)
+LATE = Failure("Timeout", "30 s", "maybe")
+UNREACHED = Failure("ConnectFailed", "connection refused", "free")
+REFUSED = Failure("AuthFailed", "key rejected", "free", status=401)
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize("failure", [OOPS, Failure("Overloaded", "busy", "free", status=529), UNREACHED])
+def test_an_outage_of_an_hour_is_outlasted(failure):
+    """No row fails by it, next to nothing is sent meanwhile, and the run goes on within five minutes of its end."""
+    provider = Provider((10.0, 10.0 + HOUR, failure))
+
+    at = outlast(provider, 400)
+
+    assert dict.fromkeys(range(400), "answer") == at.kinds
+    assert None is at.live.stopped
+    assert provider.between(60.0, 10.0 + HOUR) <= 20
+    assert HOUR < at.seconds < HOUR + 400.0
+    assert any(wait and wait.startswith(f"{failure.type}: next try in ") for wait in at.waits)
+    assert None is at.waits[-1]
+
+
+def test_an_outage_does_not_multiply_requests():
+    """Retries are a tenth of the requests and twenty; what was in flight when it began comes once more."""
+    provider = Provider((10.0, 10.0 + HOUR, OOPS))
+
+    at = outlast(provider, 1_000, concurrency=50)
+
+    assert dict.fromkeys(range(1_000), "answer") == at.kinds
+    assert len(provider.sent) <= 1_000 + 100 + 20 + 50 + 20
+
+
+def test_an_outage_without_end_is_given_up():
+    """After the patience the run stops; what was not answered is not sent, and can be asked again."""
+    provider = Provider((10.0, float("inf"), OOPS))
+
+    at = outlast(provider, 400, patience=HOUR)
+
+    assert {"answer", "NotSent", "ServerError"} >= set(at.kinds.values())
+    assert list(at.kinds.values()).count("ServerError") <= 1
+    assert "ServerError" == at.live.stopped.type
+    assert "NotSent: ServerError: oops" == str(at.live.unsent)
+    assert HOUR <= at.seconds < HOUR + 60.0
+    assert not at.gate.is_open
+
+
+def test_attempts_that_may_have_been_billed_are_sent_once_more_at_most():
+    """Also in an outage, in which next to nothing is sent."""
+    provider = Provider((10.0, 10.0 + HOUR, LATE), latency=5.0)
+
+    at = outlast(provider, 200)
+
+    sent = Counter(at.kinds.values())
+    assert {"answer", "Timeout"} >= set(sent)
+    assert sent["Timeout"] <= 5
+    assert at.live.unsure <= 40
+    assert len(at.missed) == at.live.unsure
+    assert max(one.failure.tries for one in at.missed) <= 2
+    assert len(provider.sent) <= 200 + at.live.unsure
+
+
+@pytest.mark.parametrize(("lasts", "kinds"), [(20.0, {"answer"}), (HOUR, {"answer", "NotSent", "AuthFailed"})])
+def test_a_key_refused_after_answers_is_tried_three_times_more(lasts, kinds):
+    """Gateways refuse good keys in outages of their own; a key that stays refused ends the run."""
+    provider = Provider((10.0, 10.0 + lasts, REFUSED))
+
+    at = outlast(provider, 400)
+
+    assert kinds == set(at.kinds.values())
+    assert provider.between(15.0, 10.0 + lasts) <= 3
+    assert (None if lasts < 60 else "AuthFailed") == (at.live.stopped and at.live.stopped.type)
+
+
+def test_a_key_refused_at_first_costs_one_request():
+    """Nothing was answered yet: there is no reason to believe in it."""
+    provider = Provider((0.0, HOUR, REFUSED))
+
+    at = outlast(provider, 400)
+
+    assert 1 == len(provider.sent)
+    assert "AuthFailed" == at.live.stopped.type
+
+
+def test_a_provider_that_answers_at_last_only_to_complain_is_back():
+    """A probe that meets a rate limit or a bad row has met somebody."""
+    limited = Failure("RateLimited", "rate limit", "free", status=429, wait_seconds=2.0)
+    provider = Provider((10.0, 100.0, OOPS), (100.0, 140.0, limited))
+
+    at = outlast(provider, 400)
+
+    assert dict.fromkeys(range(400), "answer") == at.kinds
+    assert at.seconds < 260.0
+
+
+def test_a_stop_ends_an_outage():
+    """Whoever waits for a probe is let go at once."""
+    provider = Provider((10.0, float("inf"), OOPS))
+
+    async def main():
+        at = Bench(provider, patience=7200.0)
+        at.live.add(asks(400))
+        await asyncio.sleep(1_000.0)
+        began = provider.now()
+        at.live.stop(Failure("Cancelled", "interrupted"), Failure("Cancelled", "interrupted"))
+        await at.live.finish()
+        return at, provider.now() - began
+
+    at, took = virtual.run(main())
+
+    assert {"answer", "Cancelled"} == set(at.kinds.values())
+    assert took < 2.0
+
+
+def test_rows_that_fail_now_and_then_are_no_outage():
+    """A third of all attempts fails for good: those rows say so, and the others are not kept waiting."""
+
+    async def post(content):
+        await asyncio.sleep(1.0)
+        return OOPS if content.endswith((b'0."}]}', b'1."}]}', b'2."}]}')) else answer()
+
+    post.now = lambda: asyncio.get_running_loop().time()
+    at = outlast(post, 300, uniform=lambda: 0.7)
+
+    assert {"answer": 210, "ServerError": 90} == Counter(at.kinds.values())
+    assert [] == [wait for wait in at.waits if wait]
+    assert sum(at.live.retries.values()) <= 20 + 0.1 * at.live.requests + 1
+
+
+def test_an_answer_is_mended_once():
+    """The body that asks for a better answer goes as a request of its own, and its answer is the row's."""
+    posted = []
+
+    async def post(content):
+        posted.append(content)
+        await asyncio.sleep(0.0)
+        return answer("better" if content == b"mend" else "bad")
+
+    def mend(ask, outcome, body):
+        return b"mend" if outcome.text == "bad" else None
+
+    post.now = lambda: 0.0
+    at = outlast(post, 3, mend=mend)
+
+    assert ["better"] * 3 == [one.outcome.text for one in at.landed.values()]
+    assert 3 == posted.count(b"mend")
+    assert 6 == len(posted)
+
+
+def test_an_answer_that_cannot_be_mended_is_kept():
+    """Where the second request fails the first answer stands: it was paid for."""
+
+    async def post(content):
+        await asyncio.sleep(0.0)
+        return Failure("ContextTooLong", "too long", "free") if content == b"mend" else answer("bad")
+
+    post.now = lambda: 0.0
+    at = outlast(post, 3, mend=lambda ask, outcome, body: b"mend" if body else None)
+
+    assert ["bad"] * 3 == [one.outcome.text for one in at.landed.values()]
+    assert [None] * 3 == [one.body for one in at.landed.values()], "it is on disk already"
 
 
 # What must not happen, and what happens then.

@@ -32,7 +32,7 @@ def no_store(own_home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_are_those_documented():
     """Nothing is set, and nothing is read from anywhere else."""
-    assert Settings(None, None, Limits(100), 600.0, None, 7200.0, 1, "normal") == current()
+    assert Settings(None, None, Limits(None), 600.0, None, 7200.0, 1, 1, "normal") == current()
 
 
 LAYERS = {
@@ -61,6 +61,44 @@ def test_nearer_setting_wins(monkeypatch, name):
     assert [environment, configured, optioned, given, environment] == seen
 
 
+def test_limits_come_from_the_environment(monkeypatch):
+    """Each from its own variable."""
+    monkeypatch.setenv("DFLLM_RPM", "600")
+    rpm = current().limits
+    monkeypatch.setenv("DFLLM_TPM", "90000.5")
+    monkeypatch.setenv("DFLLM_CONCURRENCY", "7")
+
+    assert Limits(rpm=600.0) == rpm
+    assert Limits(7, rpm=600.0, tpm=90_000.5) == current().limits
+
+
+@pytest.mark.parametrize("name", ["rpm", "tpm"])
+@pytest.mark.parametrize("value", [0, -1, True, "600", float("nan"), float("inf")])
+def test_a_limit_is_a_number_above_zero(name, value):
+    """Of nothing there is nothing to wait for; without end is no limit."""
+    with pytest.raises(OptionError) as caught:
+        Limits(**{name: value})
+
+    assert f"Limits({name}=) takes a number above 0; found {value!r}." == str(caught.value)
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.01, True, "half", float("nan")])
+def test_a_share_is_a_part_of_the_whole(value):
+    """More than all is no share."""
+    with pytest.raises(OptionError) as caught:
+        Limits(share=value)
+
+    assert f"Limits(share=) takes a number above 0 and up to 1; found {value!r}." == str(caught.value)
+
+
+def test_limits_are_named():
+    """Only how many at once may go without a name, as it did before there were others."""
+    with pytest.raises(TypeError):
+        Limits(20, 600)  # type: ignore[misc]  # that is what is tried
+
+    assert 20 == Limits(20).concurrency
+
+
 @pytest.mark.parametrize("text", ["0", "false", "No", "OFF"])
 def test_progress_can_be_switched_off_by_a_word(monkeypatch, text):
     """As people write it."""
@@ -76,6 +114,8 @@ def test_progress_can_be_switched_off_by_a_word(monkeypatch, text):
         ("DFLLM_TIMEOUT", "-1", "timeout=-1.0 does not fit"),
         ("DFLLM_CONCURRENCY", "many", "DFLLM_CONCURRENCY takes a number; found 'many'."),
         ("DFLLM_CONCURRENCY", "0", "Limits(concurrency=) takes a whole number from 1 on; found 0."),
+        ("DFLLM_RPM", "many", "DFLLM_RPM takes a number; found 'many'."),
+        ("DFLLM_TPM", "-1", "Limits(tpm=) takes a number above 0; found -1.0."),
     ],
 )
 def test_environment_that_does_not_fit_is_named(monkeypatch, name, text, said):
@@ -90,7 +130,7 @@ def test_environment_that_does_not_fit_is_named(monkeypatch, name, text, said):
 
 def test_empty_variable_is_none_at_all(monkeypatch):
     """As a shell leaves it."""
-    for name in ("MODEL", "STORE", "TIMEOUT", "PROGRESS", "CONCURRENCY"):
+    for name in ("MODEL", "STORE", "TIMEOUT", "PROGRESS", "CONCURRENCY", "RPM", "TPM"):
         monkeypatch.setenv(f"DFLLM_{name}", "")
 
     assert Settings() == current()

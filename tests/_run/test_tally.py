@@ -1,5 +1,6 @@
-"""The tally: every row once, under how it ended; every payment once."""
+"""The tally: every row once, under how it ended; every payment once; how long answers took, in little memory."""
 
+import math
 from dataclasses import fields
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Settled
-from dfllm._run.tally import Tally
+from dfllm._run.tally import Latencies, Latency, Tally
 
 OK = Settled(b"k", Response("a"), ("a",), "live")
 KNOWN = Settled(b"k", Response("a"), ("a",), "store")
@@ -39,6 +40,7 @@ def test_row_is_counted_under_how_it_ended(settled, counts):
     failed = tally.count([settled])
 
     found = {field.name: value for field in fields(Tally) if (value := getattr(tally, field.name))}
+    assert Latencies() == found.pop("latencies")
     assert {"rows": 1, **counts} == {name: value for name, value in found.items() if name != "examples"}
     assert counts.get("failed", 0) == failed == len(found.get("examples", {}))
 
@@ -77,3 +79,56 @@ def test_payment_adds_tokens_and_money():
     tally.pay(Response("c", tokens_in=1, tokens_out=1), 0)
 
     assert (3, 11, 3, 500, 1) == (tally.asked, tally.tokens_in, tally.tokens_out, tally.cost, tally.unpriced)
+
+
+def test_seconds_of_a_payment_are_counted_where_they_are_known():
+    """An answer whose time nobody took is no quick one."""
+    tally = Tally(2)
+
+    tally.pay(Response("a"), 0, 0.25)
+    tally.pay(Response("b"), 0)
+
+    assert Latency(0.25, 0.25, 0.25) == tally.latencies.summary()
+
+
+def test_nothing_answered_took_no_time_at_all():
+    """A number would be made up."""
+    assert None is Latencies().summary()
+
+
+@given(st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=300))
+def test_shares_are_those_of_the_sorted_list(seconds):
+    """Within the width of a bucket of the very answer that a sorted list would name; the longest exactly."""
+    latencies = Latencies()
+
+    for one in seconds:
+        latencies.add(one)
+
+    found, exact = latencies.summary(), sorted(seconds)
+    assert exact[-1] == found.max
+    for share, about in ((0.5, found.p50), (0.95, found.p95)):
+        wanted = exact[math.ceil(share * len(exact)) - 1]
+        assert 1 / 1.022 <= about / wanted <= 1.022
+    assert exact[0] <= found.p50 <= found.p95 <= found.max
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, -0.001, 1e9])
+def test_odd_times_are_counted_too(seconds):
+    """A clock that stands, or was set back, ends no run."""
+    latencies = Latencies()
+
+    latencies.add(seconds)
+
+    assert 1 == latencies.counts.total()
+    assert seconds <= latencies.summary().p50 <= max(seconds, 1e-3)
+
+
+def test_memory_does_not_grow_with_the_answers():
+    """A million answers between a millisecond and ten minutes are a few hundred counts."""
+    latencies = Latencies()
+
+    for number in range(100_000):
+        latencies.add(0.001 * 1.000133**number)
+
+    assert 100_000 == latencies.counts.total()
+    assert len(latencies.counts) < 400

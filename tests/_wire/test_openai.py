@@ -259,3 +259,11 @@ def test_no_json_breaks_the_reader(value, place):
         sent[place] = value
 
     assert isinstance(decode(json.dumps(sent).encode()), (Response, Failure))
+
+
+def test_an_error_in_a_list_of_one_is_read():
+    """So does Google's OpenAI endpoint put it."""
+    error = b'{"error":{"code":401,"message":"bad","status":"UNAUTHENTICATED"}}'
+
+    assert read(401, {}, error) == read(401, {}, b"[" + error + b"]")
+    assert "AuthFailed" == read(401, {}, b"[" + error + b"]").type

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dfllm._core.errors import ProviderUnknown
-from dfllm._wire.providers import DIALECTS, PROVIDERS, identity_of, split
+from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, identity_of, rule_at, split
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,32 @@ def test_every_provider_speaks_a_known_dialect(provider):
     """A row of data is enough, if its dialect is there."""
     assert provider.dialect in DIALECTS
     assert not provider.base_url.endswith("/")
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://127.0.0.1:8000/v1",
+        "http://localhost:8000/v1",
+        "http://[::1]:8000/v1",
+        "http://10.1.2.3/v1",
+        "https://192.168.0.7:8443/v1",
+        "http://gateway/v1",
+        "http://models.lab.internal/v1",
+        "http://user:secret@nas.local/v1",
+    ],
+)
+def test_on_ones_own_network_there_are_no_limits_to_be_expected(base_url):
+    """Whatever the server's name is."""
+    assert "none" == rule_at(PROVIDERS["openai"], base_url)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    ["https://api.openai.com/v1", "https://llm.example.com:8443/v1", "https://8.8.8.8/v1", "https://10.example.com/v1"],
+)
+def test_elsewhere_a_provider_counts_as_its_row_says(base_url):
+    """A user's own, as OpenAI does, until it says how."""
+    providers = PROVIDERS["openai"], Provider("lab", "openai", base_url, built_in=False), PROVIDERS["vllm"]
+
+    assert ["openai", "openai", "none"] == [rule_at(provider, base_url) for provider in providers]

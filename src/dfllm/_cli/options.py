@@ -82,6 +82,7 @@ def _content(path: str) -> str:
 
 # One option a row: what it is called, what it takes, what it means.
 _WORD = {"metavar": "WORD"}
+_ABOVE_0 = {"type": click.FloatRange(0, min_open=True)}
 _KIND = {"type": click.Choice(KINDS)}
 _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     (
@@ -144,6 +145,12 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         "Whether columns that exist are replaced; if neither is said, those an earlier run made are.",
     ),
     (["--concurrency"], {"type": click.IntRange(1), "metavar": "N"}, "The most requests in flight."),
+    (
+        ["--rpm"],
+        {"type": click.FloatRange(0, min_open=True), "metavar": "N"},
+        "Requests a minute, where you know better than the provider says.",
+    ),
+    (["--tpm"], {"type": click.FloatRange(0, min_open=True), "metavar": "N"}, "Tokens a minute, likewise."),
     (["--timeout"], {"type": click.FloatRange(0, min_open=True), "metavar": "S"}, "Seconds one answer may take."),
     (["--details"], {"is_flag": True}, "Add columns: key, model, source, tokens, cost, seconds, finish."),
     (["--tag"], _WORD, "A word of yours, shown in the report."),

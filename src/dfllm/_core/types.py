@@ -137,6 +137,7 @@ FailureType: TypeAlias = Literal[
     "Truncated",
     "InvalidOutput",
     "ContextTooLong",
+    "TooLarge",
     "BadRequest",
     "AuthFailed",
     "PermissionDenied",

@@ -13,6 +13,7 @@ from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
 from dfllm._core.inputs import blank_failure, has_nul, is_blank, nul_failure, surrogate_failure
 from dfllm._core.keys import keyer
+from dfllm._core.mending import mending
 from dfllm._core.output import Cells, interpreter
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
@@ -193,6 +194,13 @@ class Desk:
             return Settled(None, blank_failure(), None)
         missing.append(Missing(position, key, messages))
         return None
+
+    def mended(self, messages: Messages, outcome: Outcome) -> tuple[Failure, bytes] | None:
+        """Return what is wrong with an answer and the body that asks for a better one; None where none is to be had."""
+        failure, _ = self.interpret(outcome)
+        if not isinstance(failure, Failure) or (asked := mending(messages, failure)) is None:
+            return None
+        return failure, self.encode(asked)
 
     def answered(self, keys: Sequence[Key]) -> list[Settled | None]:
         """Return what others have answered meanwhile."""

@@ -14,10 +14,14 @@ from itertools import repeat
 from typing import TypeVar
 
 from dfllm._core.errors import StoreError
-from dfllm._core.types import Failure, Key, Messages, Response
+from dfllm._core.retry import is_kept
+from dfllm._core.types import Failure, Key, Messages, Outcome, Response
+from dfllm._run.asks import Ask, Missed
 from dfllm._run.collector import room_for
+from dfllm._run.commits import Landed
 from dfllm._run.desk import WINDOW, Desk, Missing, Order, Settled, Sink, Source, Window
-from dfllm._run.live import Ask, Landed, Live, Missed
+from dfllm._run.live import Live
+from dfllm._run.observe import Observer
 from dfllm._run.store import Attempt, Entry, Store
 from dfllm._run.tally import Tally
 
@@ -28,6 +32,8 @@ _SLICE = 250
 #: Claims are taken for this many questions at once: two processes on one frame share it out in such pieces.
 _CLAIMS = 512
 _GRACE_SECONDS = 10.0
+#: What a run is given memory for at least, as its places may become more.
+_USUAL = 100
 _POLL_SECONDS = (0.05, 0.5)
 
 
@@ -42,7 +48,9 @@ class Engine:
         changed: called when the tally has changed.
         live: makes the sender, from where its groups land and its misses go.
         price: what a response costs, in 1e-9 USD.
+        repair_attempts: how often a better answer is asked for where one does not fit its schema.
         run: the run's id.
+        observer: shows the run to who looks.
     """
 
     def __init__(
@@ -55,7 +63,9 @@ class Engine:
         changed: Callable[[], None],
         live: Callable[..., Live],
         price: Callable[[Response], int | None],
+        repair_attempts: int,
         run: str,
+        observer: Observer,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._order = order
@@ -65,7 +75,9 @@ class Engine:
         self._changed = changed
         self._make_live = live
         self._price = price
+        self._repair_attempts = repair_attempts if order.schema is not None else 0
         self._run = run
+        self._observer = observer
         self._clock = clock
         self._desk = Desk(order, store)
         self._waiting: dict[Key, list[int]] = {}
@@ -87,23 +99,35 @@ class Engine:
             StoreError: the store cannot be read.
         """
         self._loop = asyncio.get_running_loop()
-        self.live = self._make_live(save=self._save, tell=self._tell, missed=self._miss)
+        self._observer.begin(self._order.rows)
+        self.live = self._make_live(
+            save=self._save,
+            tell=self._tell,
+            missed=self._miss,
+            mend=self._mend if self._repair_attempts else None,
+            waiting=self._wait_for,
+        )
         if self._told:
             self._stop_for_user()
+        broken: BaseException | None = None
         try:
-            with room_for(self.live.concurrency):
+            with room_for(max(_USUAL, self.live.seat.places)):
                 await self._all_rows()
                 await self.live.finish()
-        except BaseException:
+        except BaseException as error:
+            broken = error
             self.live.stop(Failure("Cancelled", "the run ended with an exception"))
             self.live.abandon()
             raise
         finally:
+            self._tally.limits = self.live.limits
+            self.live.seat.leave()
             if self._unsaved:
                 self._store.end(self._run)
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
             self._tally.unsure = self.live.unsure
+            self._observer.end(self._tally, stopped=self.live.stopped, interrupted=self._interrupted, error=broken)
 
     async def _all_rows(self) -> None:
         start = 0
@@ -208,7 +232,7 @@ class Engine:
             self._held[key] = asked[key]
         for key in (*claimed.mine, *claimed.answered):
             self._held.pop(key, None)
-        self.live.add([Ask(key, self._desk.encode(asked[key])) for key in claimed.mine])
+        self.live.add([Ask(key, self._desk.encode(asked[key]), asked[key]) for key in claimed.mine])
         if claimed.answered:
             await self._adopt(claimed.answered)
         return bool(claimed.mine or claimed.answered)
@@ -236,15 +260,12 @@ class Engine:
 
     def _save(self, group: list[Landed]) -> Future[None]:
         """Begin to put a group of ended questions on disk."""
-        now = self._clock()
-        terms = self._order.terms
         entries, bare = [], []
-        for landed in group:
-            if landed.body is None:
-                bare.append(landed.key)
+        for key, outcome, body, seconds in group:
+            if body is None:
+                bare.append(key)
             else:
-                cost = self._price_of(landed)
-                entries.append(Entry(landed.key, landed.body, terms.provider, terms.model, now, landed.seconds, cost))
+                entries.append(self._entry(key, body, seconds, self._cost(outcome)))
         if self._unsaved and not entries:
             # The store is in trouble, and nobody need wait for it: who has ended gives up its claims as a whole.
             nothing: Future[None] = Future()
@@ -260,19 +281,47 @@ class Engine:
         elif error is not None:
             raise error
         interpret = self._desk.interpret
-        for landed in group:
-            cost = self._price_of(landed)
-            response = landed.outcome.response if isinstance(landed.outcome, Failure) else landed.outcome
-            if response is not None:
-                self._tally.pay(response, cost)
-            outcome, cells = interpret(landed.outcome)
-            source: Source | None = "live" if landed.body is not None else None
-            self._settle(Settled(landed.key, outcome, cells, source, landed.seconds or None, cost))
+        for key, said, body, seconds in group:
+            cost = self._cost(said)
+            if body is not None:
+                self._pay(said, cost, seconds)
+            outcome, cells = interpret(said)
+            source: Source | None = "live" if is_kept(said) else None
+            self._settle(Settled(key, outcome, cells, source, seconds or None, cost))
         self._changed()
 
-    def _price_of(self, landed: Landed) -> int | None:
-        response = landed.outcome.response if isinstance(landed.outcome, Failure) else landed.outcome
+    def _mend(self, ask: Ask, outcome: Outcome, body: bytes | None) -> bytes | None:
+        """Return the body that asks for a better answer where this one is none, and keep this one."""
+        if ask.repairs >= self._repair_attempts or (better := self._desk.mended(ask.messages, outcome)) is None:
+            return None
+        failure, content = better
+        ask.repairs += 1
+        assert self.live is not None
+        self.live.retries[failure.type] += 1
+        if body is not None and is_kept(outcome):
+            cost = self._cost(outcome)
+            self._pay(outcome, cost, ask.seconds)
+            self._miss(Missed(ask.key, failure, body))
+            # On disk before the next is asked for: after a crash it is the row's answer, and nothing is paid again.
+            self._store.save([self._entry(ask.key, body, ask.seconds, cost)], self._run)
+        return content
+
+    def _entry(self, key: Key, body: bytes, seconds: float, cost: int | None) -> Entry:
+        terms = self._order.terms
+        return Entry(key, body, terms.provider, terms.model, self._clock(), seconds, cost)
+
+    def _cost(self, outcome: Outcome) -> int | None:
+        response = outcome.response if isinstance(outcome, Failure) else outcome
         return self._price(response) if response is not None else None
+
+    def _pay(self, outcome: Outcome, cost: int | None, seconds: float) -> None:
+        response = outcome.response if isinstance(outcome, Failure) else outcome
+        if response is not None:
+            self._tally.pay(response, cost, seconds)
+
+    def _wait_for(self, what: str | None) -> None:
+        self._tally.waiting = what
+        self._changed()
 
     def _settle(self, settled: Settled) -> None:
         assert settled.key is not None

@@ -1,140 +1,88 @@
 """Live: missing questions to a provider, many at once, each answer on disk before anyone hears of it.
 
 What may be tried again goes back to the queue behind a timer; nobody sleeps on a place in flight. A place is held from
-sending to commit, so what a kill can lose is bounded by the requests in flight.
+sending to commit, so what a kill can lose is bounded by the requests in flight. While the provider is down nothing is
+sent but a probe now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import replace
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any
 
-from dfllm._core.retry import TRIES, backoff_seconds, is_kept, may_retry, next_step, stops_run
-from dfllm._core.types import Failure, Key, Outcome
-from dfllm._run.pace import Gate, Pace
+from dfllm._core.retry import TRIES, backoff_seconds, is_kept, next_step, stops_run
+from dfllm._core.types import Failure, Outcome
+from dfllm._run.asks import Ask, Missed
+from dfllm._run.commits import GROUP, Commits, Landed
+from dfllm._run.gate import Gate
+from dfllm._run.outage import Outage
+from dfllm._run.pace import LimitUse, Pace, Seat
+from dfllm._run.sending import Sender
 
-#: Answers that wait for one commit, and for how long: enough to share its cost, too short to be felt.
-_GROUP = 64
-_GROUP_SECONDS = 0.003
-
-
-class Answered(Protocol):
-    """An HTTP answer."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    @property
-    def body(self) -> bytes: ...
-
-
-class Ask:
-    """One missing question on its way.
-
-    Attributes:
-        key: its key.
-        content: its body on the wire.
-        tries: attempts made.
-        unsure: those of them that may have been billed without an answer.
-        under_way: whether an attempt has begun and not ended.
-        seconds: how long the last attempt took.
-    """
-
-    __slots__ = ("content", "key", "seconds", "tries", "under_way", "unsure")
-
-    def __init__(self, key: Key, content: bytes) -> None:
-        self.key = key
-        self.content = content
-        self.tries = 0
-        self.unsure = 0
-        self.under_way = False
-        self.seconds = 0.0
-
-
-class Landed(NamedTuple):
-    """The end of one question.
-
-    Attributes:
-        key: the question's key.
-        outcome: its answer or failure.
-        body: the provider's bytes, where the outcome is kept.
-        seconds: how long the last attempt took.
-    """
-
-    key: Key
-    outcome: Outcome
-    body: bytes | None
-    seconds: float
-
-
-class Missed(NamedTuple):
-    """An attempt that gave no answer but was, or may have been, billed."""
-
-    key: Key
-    failure: Failure
-    body: bytes | None
+#: A queue so long is never called too long, however few places there are.
+_AMPLE = 64
 
 
 class Live:
     """Sends questions until each has an outcome.
 
     Args:
-        post: one HTTP exchange: body in; an answer out, or why there is none.
-        read: the dialect's reading of an answer.
         save: begins to put a group of ended questions on disk.
         tell: hears of each group when that has ended, and of what went wrong.
         missed: takes each attempt that was or may have been billed for nothing.
-        pace: where senders wait.
+        pace: where all senders to this provider wait.
+        seat: this run's place there.
         gate: where the first request goes alone.
-        concurrency: the most requests in flight.
-        resend_ambiguous: how often a request is sent again that may have been billed.
-        patience: seconds of nothing but 429 after which the run stops.
+        patience: seconds without a success, in an outage or of nothing but 429, after which the run stops.
+        mend: makes the body that asks for a better answer, where one is to be asked for; called with each answer.
+        waiting: hears what the run waits for, and None when it goes on.
+        uniform: a random number in [0, 1).
+        **sending: what else `Sender` takes.
+
+    Attributes:
+        stopped: why nothing more is sent; None while requests are sent.
+        unsent: what is not sent any more lands as.
+        succeeded: whether any question was answered.
+        proven: whether answers to the same terms are known, which shows that such a request can be right.
     """
 
     def __init__(
         self,
         *,
-        post: Callable[[bytes], Awaitable[Answered | Failure]],
-        read: Callable[[int, Mapping[str, str], bytes], Outcome],
         save: Callable[[list[Landed]], Future[None]],
         tell: Callable[[list[Landed], BaseException | None], None],
         missed: Callable[[Missed], None],
         pace: Pace,
+        seat: Seat,
         gate: Gate,
-        concurrency: int,
-        resend_ambiguous: int,
         patience: float,
-        clock: Callable[[], float] = time.monotonic,
+        mend: Callable[[Ask, Outcome, bytes | None], bytes | None] | None = None,
+        waiting: Callable[[str | None], None] = lambda what: None,
         uniform: Callable[[], float] = random.random,
+        **sending: Any,
     ) -> None:
-        self._post = post
-        self._read = read
-        self._save = save
-        self._tell = tell
-        self._missed = missed
         self._pace = pace
         self._gate = gate
-        self.concurrency = concurrency
-        self._resend_ambiguous = resend_ambiguous
         self._patience = patience
-        self._clock = clock
+        self._mend = mend
+        self._waiting = waiting
         self._uniform = uniform
+        self._sender = Sender(
+            missed=missed, fatal=self._consider_stop, pace=pace, seat=seat, gate=gate, uniform=uniform, **sending
+        )
         self._loop = asyncio.get_running_loop()
+        self._commits = Commits(save, tell, self._crash, self._committed)
+        self._outage = Outage(
+            patience, probe=self._send_probe, over=self._go_on, give_up=self._give_way, waiting=waiting
+        )
+        self._probe: Ask | None = None
         self._queue: deque[Ask] = deque()
         self._timers: dict[Ask, asyncio.TimerHandle] = {}
         self._workers: dict[asyncio.Task[None], Ask | None] = {}
-        self._group: list[Landed] = []
-        self._committed: asyncio.Future[None] = self._loop.create_future()
-        self._flush_timer: asyncio.TimerHandle | None = None
         self._open = 0
         self._closed = False
         self._abandoned = False
@@ -142,14 +90,33 @@ class Live:
         self._room = asyncio.Event()
         self._room.set()
         self._complaint = ("", 0)
+        self._is_limited = False
         self.stopped: Failure | None = None
         self.unsent = Failure("NotSent", "the run was stopped")
-        self.requests = 0
-        self.retries: Counter[str] = Counter()
-        self.unsure = 0
         self.succeeded = False
-        #: Whether answers to the same terms are known, which shows that such a request can be right.
         self.proven = False
+        self.seat = seat
+        seat.on_more = self._hire
+
+    @property
+    def requests(self) -> int:
+        """Attempts made so far."""
+        return self._sender.health.requests
+
+    @property
+    def retries(self) -> Counter[str]:
+        """Further attempts by their cause."""
+        return self._sender.retries
+
+    @property
+    def unsure(self) -> int:
+        """Attempts that may have been billed without an answer."""
+        return self._sender.unsure
+
+    @property
+    def limits(self) -> LimitUse:
+        """What is known of the provider's limits, and how they were used."""
+        return self._pace.use()
 
     @property
     def idle(self) -> bool:
@@ -167,7 +134,7 @@ class Live:
             self._give_up(asks)
             return
         self._queue.extend(asks)
-        if len(self._queue) > self.concurrency:
+        if len(self._queue) > max(_AMPLE, self.seat.places):
             self._room.clear()
         self._hire()
 
@@ -193,6 +160,8 @@ class Live:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+        self._sender.unsent = self.unsent
+        self._outage.end()
         self._room.set()
         self._give_up(waiting)
         for worker, ask in self._workers.items():
@@ -208,10 +177,14 @@ class Live:
 
     def _give_up(self, asks: Sequence[Ask]) -> None:
         for ask in asks:
-            self._put(Landed(ask.key, self.unsent, None, 0.0))
+            self._put_unsent(ask)
+
+    # Workers.
 
     def _hire(self) -> None:
-        for _ in range(min(len(self._queue), self.concurrency - len(self._workers))):
+        outage = self._outage
+        wanted = int(outage.is_due) if outage.is_on else self.seat.places - len(self._workers)
+        for _ in range(min(len(self._queue), wanted)):
             worker = self._loop.create_task(self._work())
             self._workers[worker] = None
             worker.add_done_callback(self._left)
@@ -228,17 +201,37 @@ class Live:
             self._ended.exception()  # heard of, even where whoever would await it has gone
         self.stop(Failure("Cancelled", "the run ended with an exception"))
 
+    def _next(self) -> Ask | None:
+        """Return the next question for a worker, None where it is to leave."""
+        queue = self._queue
+        if not queue:
+            return None
+        if self._outage.is_on:
+            if not self._outage.is_due:
+                return None
+            self._outage.is_due = False
+            # The youngest: one that has failed before may fail whoever is back.
+            ask = self._probe = queue.pop()
+        elif len(self._workers) > self.seat.places:
+            return None
+        else:
+            ask = queue.popleft()
+        if not self._room.is_set() and len(queue) < max(_AMPLE, self.seat.places):
+            self._room.set()
+        return ask
+
     async def _work(self) -> None:
-        queue, me = self._queue, asyncio.current_task()
+        me = asyncio.current_task()
         assert me is not None
-        while queue:
-            ask = self._workers[me] = queue.popleft()
-            if len(queue) < self.concurrency:
-                self._room.set()
+        while (ask := self._next()) is not None:
+            self._workers[me] = ask
             try:
                 committed = await self._carry(ask)
             except asyncio.CancelledError:
-                self._put(self._dropped(ask) if ask.under_way else Landed(ask.key, self.unsent, None, 0.0))
+                if ask.under_way:
+                    self._put(Landed(ask.key, ask.unmended or self._sender.dropped(ask), None, 0.0))
+                else:
+                    self._put_unsent(ask)
                 if self.stopped is None and not self._abandoned:
                     raise
                 return
@@ -248,11 +241,20 @@ class Live:
 
     async def _carry(self, ask: Ask) -> asyncio.Future[None] | None:
         """Send one question; return what tells of its commit, or None where it went back to the queue."""
-        if self._pace.held:
-            await self._pace.admit()
-        if self.stopped is not None:
-            return self._put(Landed(ask.key, self.unsent, None, 0.0))
-        outcome, body = await (self._exchange(ask) if self._gate.is_open else self._first(ask))
+        outcome, body = await self._sender.send(ask)
+        if ask is self._probe:
+            self._probe = None
+            self._outage.probed(outcome)
+        kept = is_kept(outcome)
+        if kept and self._is_limited:
+            self._is_limited = False
+            self._waiting(None)
+        if self._mend is not None and self.stopped is None and (better := self._mend(ask, outcome, body)):
+            ask.content, ask.tries = better, 0  # another question, with tries of its own
+            if kept:
+                ask.unmended = outcome
+            self._requeue(ask)
+            return None
         if not isinstance(outcome, Failure):
             self.succeeded = True
             self._complaint = ("", 0)
@@ -260,97 +262,89 @@ class Live:
         if self._again(ask, outcome):
             return None
         self._consider_stop(outcome)
-        kept = is_kept(outcome)
         self.succeeded = self.succeeded or kept
+        if not kept and ask.unmended is not None:
+            # No better answer could be had. The one there is was paid for, and is on disk already.
+            return self._put(Landed(ask.key, ask.unmended, None, ask.seconds))
         return self._put(Landed(ask.key, outcome, body if kept else None, ask.seconds))
 
-    async def _exchange(self, ask: Ask) -> tuple[Outcome, bytes | None]:
-        self.requests += 1
-        ask.tries += 1
-        ask.under_way = True
-        started = self._clock()
-        answer = await self._post(ask.content)
-        ask.under_way = False
-        ask.seconds = self._clock() - started
-        if isinstance(answer, Failure):
-            outcome: Outcome = answer
-            body: bytes | None = None
-        else:
-            body = answer.body
-            outcome = self._read(answer.status, answer.headers, body)
-        if is_kept(outcome):
-            self._pace.succeeded()
-        if not isinstance(outcome, Failure):
-            return outcome, body
-        if next_step(outcome) == "limiter":
-            ask.tries -= 1
-            if self.stopped is not None:
-                return self.unsent, None  # told to wait, and nobody does any more
-        if outcome.billing == "maybe":
-            ask.unsure += 1
-            self.unsure += 1
-        if outcome.billing in ("paid", "maybe") and not is_kept(outcome):
-            self._missed(Missed(ask.key, outcome, body))
-        return replace(outcome, tries=ask.tries) if ask.tries > 1 else outcome, body
-
-    async def _first(self, ask: Ask) -> tuple[Outcome, bytes | None]:
-        """Go alone through the closed gate, or wait for whoever does."""
-        seen = self._gate.fatal_count
-        async with self._gate.lock:
-            if self.stopped is not None:
-                return self.unsent, None
-            if self._gate.fatal_count > seen:
-                return self._gate.fatal, None
-            if not self._gate.is_open:
-                outcome, body = await self._knock(ask)
-                self._answer_at_gate(ask, outcome)
-                return outcome, body
-        # Whoever went first may have been told to wait.
-        await self._pace.admit()
-        return await self._exchange(ask)
-
-    def _answer_at_gate(self, ask: Ask, outcome: Outcome) -> None:
-        self._gate.is_open = True
-        if isinstance(outcome, Failure) and stops_run(outcome, first=True) and not self._has_try(ask, outcome):
-            if outcome.type != "BadRequest":  # which is this run's own trouble; others may ask better
-                self._gate.shut(outcome)
-            self._consider_stop(outcome)  # before the others get through
-
-    async def _knock(self, ask: Ask) -> tuple[Outcome, bytes | None]:
-        while True:
-            outcome, body = await self._exchange(ask)
-            unreached = isinstance(outcome, Failure) and outcome.type == "ConnectFailed"
-            if not unreached or ask.tries >= TRIES or self.stopped is not None:
-                return outcome, body
-            self.retries["ConnectFailed"] += 1
-            await asyncio.sleep(backoff_seconds(ask.tries, self._uniform()))
+    # Trying again.
 
     def _again(self, ask: Ask, failure: Failure) -> bool:
-        """Put the question back into the queue, behind a timer, if it has a try left."""
+        """Put the question back into the queue, behind a timer or an outage, if it has a try left."""
         if self.stopped is not None:
             return False
-        if not self._has_try(ask, failure):
-            return False
         if next_step(failure) == "limiter":
-            if self._pace.limited(failure.wait_seconds) > self._patience:
-                self.stop(failure)
-                return False
-            wait = 0.0
-        else:
-            wait = failure.wait_seconds if failure.wait_seconds is not None else -1.0
-            if not 0 <= wait <= 60:
-                wait = backoff_seconds(ask.tries, self._uniform())
+            return self._wait_for_limit(ask, failure)
+        if self._is_outage(ask, failure):
+            self._outage.begin(failure)
+        has_try = self._sender.may_retry(ask, failure)
+        if self._outage.is_on and (has_try or failure.type == "AuthFailed" or next_step(failure) == "transient"):
+            # It outlasts the outage, which uses up none of its tries.
+            self.retries[failure.type] += 1
+            self._requeue(ask)
+            return True
+        if not has_try or not self._sender.health.may_retry():
+            return False
+        wait = failure.wait_seconds if failure.wait_seconds is not None else -1.0
+        if not 0 <= wait <= 60:
+            wait = backoff_seconds(ask.tries, self._uniform())
         self.retries[failure.type] += 1
-        self._timers[ask] = self._loop.call_later(wait, self._requeue, ask)
+        self._timers[ask] = self._loop.call_later(wait, self._requeue_late, ask)
         return True
 
-    def _has_try(self, ask: Ask, failure: Failure) -> bool:
-        return may_retry(failure, unsure=ask.unsure, resend_ambiguous=self._resend_ambiguous)
+    def _wait_for_limit(self, ask: Ask, failure: Failure) -> bool:
+        if self._pace.limited(failure.wait_seconds) > self._patience:
+            self.stop(failure)
+            return False
+        if (failure.wait_seconds or 0.0) >= 1.0:
+            self._is_limited = True
+            self._waiting(f"rate limit: waiting {failure.wait_seconds:.0f} s")
+        self.retries[failure.type] += 1
+        self._timers[ask] = self._loop.call_later(0.0, self._requeue_late, ask)
+        return True
+
+    def _requeue_late(self, ask: Ask) -> None:
+        del self._timers[ask]
+        self._requeue(ask)
 
     def _requeue(self, ask: Ask) -> None:
-        del self._timers[ask]
         self._queue.appendleft(ask)
         self._hire()
+
+    # Outages.
+
+    def _is_outage(self, ask: Ask, failure: Failure) -> bool:
+        if failure.type == "AuthFailed":
+            return self.succeeded
+        if next_step(failure) not in ("transient", "ambiguous"):
+            return False
+        used_up = ask.tries >= TRIES
+        if failure.type == "ConnectFailed" and self.succeeded and used_up:
+            return True
+        health = self._sender.health
+        return health.is_down(used_up=used_up and health.answered == ask.answered)
+
+    def _send_probe(self) -> None:
+        if not self._queue and self._timers:
+            ask, timer = next(iter(self._timers.items()))
+            timer.cancel()
+            del self._timers[ask]
+            self._queue.append(ask)
+        if self._queue:
+            self._hire()
+        else:  # nothing is left to be held back
+            self._outage.end()
+
+    def _go_on(self) -> None:
+        self._sender.health.recover()
+        self._hire()
+
+    def _give_way(self, failure: Failure) -> None:
+        self._gate.shut(failure)  # the next run sends one request to see
+        self.stop(failure)
+
+    # Ends.
 
     def _consider_stop(self, failure: Failure) -> None:
         text, running = self._complaint
@@ -361,51 +355,15 @@ class Live:
                 self._gate.shut(failure)  # whatever the row: the next run sends one request to see
             self.stop(failure)
 
-    def _dropped(self, ask: Ask) -> Landed:
-        failure = Failure("Cancelled", "in flight when the run was interrupted", "maybe", tries=ask.tries)
-        self.unsure += 1
-        self._missed(Missed(ask.key, failure, None))
-        return Landed(ask.key, failure, None, 0.0)
+    def _put_unsent(self, ask: Ask) -> None:
+        self._put(Landed(ask.key, ask.unmended or self.unsent, None, 0.0))
 
     def _put(self, landed: Landed) -> asyncio.Future[None]:
-        """Join the next group to be committed; return what tells of its commit."""
-        committed = self._committed
-        self._group.append(landed)
-        if len(self._group) >= min(_GROUP, len(self._workers)):
-            self._flush()  # full, or everyone is waiting for it
-        elif self._flush_timer is None:
-            self._flush_timer = self._loop.call_later(_GROUP_SECONDS, self._flush)
-        return committed
+        return self._commits.put(landed, min(GROUP, len(self._workers)))
 
-    def _flush(self) -> None:
-        if self._flush_timer is not None:
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        group, committed = self._group, self._committed
-        self._group, self._committed = [], self._loop.create_future()
-        # No task of its own: each turn of a busy loop that a group waits for keeps its places idle.
-        try:
-            saved = self._save(group)
-        except BaseException as error:  # noqa: BLE001  # whoever waits for the end must hear of it
-            self._landed(group, committed, error)
-        else:
-            saved.add_done_callback(partial(self._saved, group, committed))
-
-    def _saved(self, group: list[Landed], committed: asyncio.Future[None], saved: Future[None]) -> None:
-        """Hear of a commit, in the thread that made it."""
-        with suppress(RuntimeError):  # the loop is gone, and with it everyone who could hear
-            self._loop.call_soon_threadsafe(self._landed, group, committed, saved.exception())
-
-    def _landed(self, group: list[Landed], committed: asyncio.Future[None], error: BaseException | None) -> None:
-        if not committed.done():
-            committed.set_result(None)
-        try:
-            self._tell(group, error)
-        except BaseException as broken:  # noqa: BLE001  # as above
-            self._crash(broken)
-        finally:
-            self._open -= len(group)
-            self._end_if_done()
+    def _committed(self, count: int) -> None:
+        self._open -= count
+        self._end_if_done()
 
     def _end_if_done(self) -> None:
         if self._closed and self._open == 0 and not self._ended.done():

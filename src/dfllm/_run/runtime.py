@@ -7,17 +7,20 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dfllm._core.errors import near
+from dfllm._core.tempo import Tempo
 from dfllm._core.types import Failure, Response
 from dfllm._run import loop
 from dfllm._run.desk import Order, Sink
 from dfllm._run.engine import Engine
+from dfllm._run.gate import Gate
 from dfllm._run.live import Live
-from dfllm._run.pace import Gate, Pace
+from dfllm._run.observe import Observer
+from dfllm._run.pace import Pace
 from dfllm._run.prices import pricer
 from dfllm._run.settings import Endpoint, Settings
 from dfllm._run.store import Store
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
 
 # The sockets' libraries take longer to import than all of ours; only those who send something wait for them.
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "dfllm"}
-#: Below this no process is short of file descriptors.
+#: Below this no process is short of file descriptors; and what a rate may come to keep in flight.
 _MANY = 500
+_MOST = 4_000
 
 
 class Lane(NamedTuple):
@@ -38,6 +42,20 @@ class Lane(NamedTuple):
 
     gate: Gate
     pace: Pace
+
+
+def _sharing(endpoint: Endpoint, provider: str, model: str) -> Callable[[Tempo], AbstractContextManager[None]]:
+    """Return what keeps a tempo together with the host's other processes; alone where there is no place for it."""
+
+    def share(tempo: Tempo) -> AbstractContextManager[None]:
+        from dfllm._run.pace_file import folder, pace_file
+
+        place = folder()
+        if place is None:
+            return nullcontext()
+        return pace_file(place, (provider, endpoint.base_url, model), endpoint.secret, tempo)
+
+    return share
 
 
 class Opened(NamedTuple):
@@ -54,7 +72,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._stores: dict[tuple[Path, str], Opened] = {}
         self._http: Http | None = None
-        self._lanes: dict[tuple[object, ...], Lane] = {}
+        self._lanes: dict[tuple[Endpoint, str, str], Lane] = {}
 
     def store(self, settings: Settings) -> Store:
         """Return the open store of these settings.
@@ -86,10 +104,11 @@ class Runtime:
             self._http = Http()
         return self._http
 
-    def lane(self, *what: object) -> Lane:
+    def lane(self, endpoint: Endpoint, provider: str, model: str) -> Lane:
         """Return the gate and pace of one provider, model and key; to be called on the private loop."""
+        what = endpoint, provider, model
         if what not in self._lanes:
-            self._lanes[what] = Lane(Gate(), Pace())
+            self._lanes[what] = Lane(Gate(), Pace(rule=endpoint.charges, share=_sharing(endpoint, provider, model)))
         return self._lanes[what]
 
     def close(self) -> None:
@@ -157,10 +176,14 @@ def engine_for(
     """
     from dfllm._run.http import allow_descriptors, route
 
-    if settings.limits.concurrency > _MANY:
-        allow_descriptors(settings.limits.concurrency + _MANY)
+    limits = settings.limits
+    many = limits.concurrency or (_MANY if endpoint.charges == "none" else _MOST)
+    if many > _MANY:
+        allow_descriptors(many + _MANY)
     target = route(endpoint.base_url + order.dialect.path, _HEADERS, endpoint.secret)
     process = runtime()
+    run = f"r_{uuid.uuid4().hex[:12]}"
+    observer = Observer(run, order.terms, base_url=endpoint.base_url, store=settings.store_path, secret=endpoint.secret)
 
     def live(**doors: object) -> Live:
         post = _poster(process.http(), target, settings.timeout)
@@ -170,9 +193,11 @@ def engine_for(
             read=order.dialect.read,
             pace=lane.pace,
             gate=lane.gate,
-            concurrency=settings.limits.concurrency,
+            seat=lane.pace.join(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
             resend_ambiguous=settings.resend_ambiguous,
             patience=settings.patience,
+            max_tokens=order.terms.max_tokens,
+            seen=observer.attempt,
             **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
         )
 
@@ -187,7 +212,9 @@ def engine_for(
         changed=changed,
         live=live,
         price=price,
-        run=f"r_{uuid.uuid4().hex[:12]}",
+        repair_attempts=settings.repair_attempts,
+        run=run,
+        observer=observer,
     )
 
 

@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import platformdirs
 
+from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.secret import Secret
-from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider
+from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, rule_at
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How hard a provider may be asked.
 
+    What is None is found out: limits from the headers of answers, else by trying; how many requests may be in flight
+    from the rate and from how long answers take. The processes of a host share one limit. Where other hosts use it as
+    well, give each its `share`.
+
     Attributes:
-        concurrency: the most requests in flight at once.
+        concurrency: the most requests in flight at once; None is as many as the limits have a use for, and 100 where
+            there are none.
+        rpm: requests per minute.
+        tpm: tokens per minute, as the provider counts them; input only, where output has a limit of its own.
+        share: how much of any limit may be used, above 0 and up to 1; None is all.
+
+    Raises:
+        OptionError: a value does not fit.
+
+    Example:
+        >>> import dfllm
+        >>> half = dfllm.Limits(rpm=500, tpm=200_000, share=0.5)
     """
 
-    concurrency: int = 100
+    concurrency: int | None = None
+    _: KW_ONLY
+    rpm: float | None = None
+    tpm: float | None = None
+    share: float | None = None
 
     def __post_init__(self) -> None:
         given: object = self.concurrency
-        if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        if given is not None and (isinstance(given, bool) or not isinstance(given, int) or given < 1):
             raise OptionError(f"Limits(concurrency=) takes a whole number from 1 on; found {given!r}.")
+        for name, most, wants in (
+            ("rpm", math.inf, "a number above 0"),
+            ("tpm", math.inf, "a number above 0"),
+            ("share", 1.0, "a number above 0 and up to 1"),
+        ):
+            value: object = getattr(self, name)
+            if value is None:
+                continue
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not 0 < value <= most or value == math.inf:  # type: ignore[operator]  # a number, as just seen
+                raise OptionError(f"Limits({name}=) takes {wants}; found {value!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +77,7 @@ class Settings:
         progress: whether a progress bar is drawn; None draws it where somebody can see it.
         patience: seconds to go on waiting for a provider that answers nothing but "later".
         resend_ambiguous: how often a request is sent again that may have been billed without an answer.
+        repair_attempts: how often a paid request asks for a better answer where one does not fit its schema.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
     """
 
@@ -55,6 +88,7 @@ class Settings:
     progress: bool | None = None
     patience: float = 7200.0
     resend_ambiguous: int = 1
+    repair_attempts: int = 1
     durability: Literal["normal", "full"] = "normal"
 
     @property
@@ -77,7 +111,7 @@ def configure(**settings: Any) -> None:
 
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
-            ``resend_ambiguous``, ``durability``.
+            ``resend_ambiguous``, ``repair_attempts``, ``durability``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -125,8 +159,13 @@ def current(**arguments: Any) -> Settings:
         for name in ("model", "store", "timeout", "progress")
         if (text := os.environ.get(f"DFLLM_{name.upper()}", ""))
     }
-    if text := os.environ.get("DFLLM_CONCURRENCY", ""):
-        environment["limits"] = Limits(_number("DFLLM_CONCURRENCY", text, int))
+    limits = {
+        name: _number(f"DFLLM_{name.upper()}", text, kind)
+        for name, kind in (("concurrency", int), ("rpm", float), ("tpm", float))
+        if (text := os.environ.get(f"DFLLM_{name.upper()}", ""))
+    }
+    if limits:
+        environment["limits"] = Limits(**limits)
     given = {name: _checked(name, value) for name, value in arguments.items() if value is not None}
     return replace(Settings(), **{**environment, **_configured, **_optioned.get(), **given})
 
@@ -164,6 +203,7 @@ def _checked(name: str, value: Any) -> Any:
         "progress": isinstance(value, bool),
         "patience": number and value >= 0,
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+        "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "durability": value in ("normal", "full"),
     }
     if not fits.get(name, False):
@@ -182,10 +222,12 @@ class Endpoint(NamedTuple):
     Attributes:
         base_url: without a trailing slash.
         secret: the API key, or None.
+        charges: what its rate limits count.
     """
 
     base_url: str
     secret: Secret | None
+    charges: Rule = "none"
 
 
 def providers() -> Mapping[str, Provider]:
@@ -257,7 +299,8 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
         )
-    return Endpoint(base_url or provider.base_url, Secret(key) if key else None)
+    base_url = base_url or provider.base_url
+    return Endpoint(base_url, Secret(key) if key else None, rule_at(provider, base_url))
 
 
 _simulators: dict[tuple[int, Path], Any] = {}

@@ -1,7 +1,7 @@
 """Claims: who may send a request, so that it is sent once by all threads and processes together.
 
 A claim belongs to a run of an owner, and an owner is a process. An owner known dead on this host loses its claims at
-once; one we cannot see loses them when it has not been heard of for a lease.
+once, one known to live keeps them, and one we cannot see loses them when it has not been heard of for a lease.
 """
 
 from __future__ import annotations
@@ -222,6 +222,7 @@ class Claims:
     def _lives(self, owner: Owner, unheard_seconds: float) -> bool:
         if owner == self._me:
             return True
-        if owner.boot and owner[:2] == self._me[:2] and _start_of(owner.pid) != owner.start:
-            return False
+        if owner.boot and owner[:2] == self._me[:2]:
+            # Here we can look, and need trust no clock: one that was set would make the living dead.
+            return _start_of(owner.pid) == owner.start
         return unheard_seconds <= self.lease_seconds

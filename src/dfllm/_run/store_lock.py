@@ -23,7 +23,7 @@ _LONGEST_NAP_SECONDS = 0.02
 if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 
-    def _try(file: int) -> bool:
+    def try_lock(file: int) -> bool:
         # Locked bytes cannot be read by others, so the lock lies behind the pid.
         os.lseek(file, 1024, os.SEEK_SET)
         try:
@@ -32,21 +32,21 @@ if sys.platform == "win32":  # pragma: no cover
             return False
         return True
 
-    def _release(file: int) -> None:
+    def unlock(file: int) -> None:
         os.lseek(file, 1024, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
-    def _try(file: int) -> bool:
+    def try_lock(file: int) -> bool:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def _release(file: int) -> None:
+    def unlock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
@@ -86,7 +86,7 @@ class FileLock:
             try:
                 yield
             finally:
-                _release(file)
+                unlock(file)
         finally:
             self._threads.release()
 
@@ -94,7 +94,7 @@ class FileLock:
         nap = _SHORTEST_NAP_SECONDS
         while True:
             file = self._open()
-            if _try(file):
+            if try_lock(file):
                 if self._is_current(file):
                     os.lseek(file, 0, os.SEEK_SET)
                     os.write(file, b"%-12d" % os.getpid())

@@ -1,12 +1,14 @@
-"""The tally of a run: rows by how they ended, requests, retries, tokens, money. Plain counts, no rendering."""
+"""The tally of a run: rows by how they ended, requests, retries, seconds, tokens, money. Plain counts, no rendering."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from dfllm._core.meter import LimitUse
 from dfllm._core.types import Failure, Outcome, Response
 
 
@@ -17,6 +19,57 @@ class Countable(Protocol):
     def outcome(self) -> Outcome: ...
     @property
     def source(self) -> str | None: ...
+
+
+class Latency(NamedTuple):
+    """How long answers took, in seconds from sending to the last byte.
+
+    Attributes:
+        p50: half of the answers took no longer.
+        p95: nineteen of twenty took no longer.
+        max: the longest.
+    """
+
+    p50: float
+    p95: float
+    max: float
+
+
+#: Seconds fall into buckets, so many for each doubling: what is read from the middle of one is off by 2.2 % at most.
+_PER_DOUBLING = 16
+_SHORTEST_SECONDS = 1e-4
+
+
+@dataclass(slots=True)
+class Latencies:
+    """How long answers took: a few hundred counts, however many there were."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    shortest: float = math.inf
+    longest: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one answer."""
+        if seconds < self.shortest:
+            self.shortest = seconds
+        if seconds > self.longest:
+            self.longest = seconds
+        log2 = math.log2(seconds if seconds > _SHORTEST_SECONDS else _SHORTEST_SECONDS)
+        self.counts[math.floor(log2 * _PER_DOUBLING)] += 1
+
+    def summary(self) -> Latency | None:
+        """Return what they come to; None where nothing was answered."""
+        return Latency(self._below(0.5), self._below(0.95), self.longest) if self.counts else None
+
+    def _below(self, share: float) -> float:
+        """Return about what so large a share of the answers took at most."""
+        left = math.ceil(share * self.counts.total())
+        bucket = 0
+        for bucket, count in sorted(self.counts.items()):  # noqa: B007  # where it stops is what is asked
+            left -= count
+            if left <= 0:
+                break
+        return min(max(math.exp2((bucket + 0.5) / _PER_DOUBLING), self.shortest), self.longest)
 
 
 @dataclass(slots=True)
@@ -41,6 +94,10 @@ class Tally:
         unpriced: paid answers whose price is unknown.
         errors: failed rows by type.
         examples: one error text for each type.
+        latencies: how long the answers took that were paid in this run.
+        limits: how the run lived with the provider's limits; None where nobody looked.
+        waiting: what sending waits for right now, as ``"rate limit: waiting"``; None where it does not.
+        waiting_until: when that ends, on the clock of `time.monotonic`; None where nobody knows.
     """
 
     rows: int
@@ -60,6 +117,10 @@ class Tally:
     unpriced: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    latencies: Latencies = field(default_factory=Latencies)
+    limits: LimitUse | None = None
+    waiting: str | None = None
+    waiting_until: float | None = None
 
     @property
     def done(self) -> int:
@@ -91,9 +152,17 @@ class Tally:
         self.failed += failed
         return failed
 
-    def pay(self, response: Response, cost: int | None) -> None:
-        """Count one answer that was paid for in this run."""
+    def pay(self, response: Response, cost: int | None, seconds: float | None = None) -> None:
+        """Count one answer that was paid for in this run.
+
+        Args:
+            response: what was said.
+            cost: in 1e-9 USD; None where no price is known.
+            seconds: how long it took; None where nobody knows.
+        """
         self.asked += 1
+        if seconds is not None:
+            self.latencies.add(seconds)
         self.tokens_in += response.tokens_in or 0
         self.tokens_out += response.tokens_out or 0
         if cost is None:

@@ -119,6 +119,8 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
         parsed = None
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]  # so says Google's endpoint
     error = parsed.get("error", parsed.get("detail", parsed.get("message"))) if isinstance(parsed, dict) else None
     return failure_of(status, headers, complaint_of(error))
 

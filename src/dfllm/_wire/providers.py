@@ -5,10 +5,12 @@ A provider that speaks a known dialect is a row here, or one more by `register_p
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
 from dfllm._core.types import Messages, Outcome, Terms
 from dfllm._wire import openai
@@ -54,6 +56,7 @@ class Provider:
         url_suffix: what those variables leave out of the base URL.
         needs_key: whether it answers nobody without a key.
         max_tokens_field: what it calls the limit of output tokens.
+        charges: what its rate limits count; none for a server of one's own.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
 
@@ -65,6 +68,7 @@ class Provider:
     url_suffix: str = ""
     needs_key: bool = True
     max_tokens_field: str = "max_tokens"
+    charges: Rule = "openai"
     built_in: bool = True
 
 
@@ -88,6 +92,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("OLLAMA_HOST",),
             url_suffix="/v1",
             needs_key=False,
+            charges="none",
         ),
         Provider(
             "vllm",
@@ -96,9 +101,10 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("VLLM_API_KEY",),
             url_names=("VLLM_BASE_URL",),
             needs_key=False,
+            charges="none",
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
-        Provider("simulator", "openai", "", url_names=("DFLLM_SIMULATOR_URL",), needs_key=False),
+        Provider("simulator", "openai", "", url_names=("DFLLM_SIMULATOR_URL",), needs_key=False, charges="none"),
     )
 }
 
@@ -135,6 +141,19 @@ def normalised(base_url: str) -> str:
     scheme, mark, rest = base_url.strip().partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme.lower()}{mark}{host.lower()}{slash}{path}".rstrip("/")
+
+
+def rule_at(provider: Provider, base_url: str) -> Rule:
+    """Return what the limits count of a provider that may have been moved: on one's own network there are none."""
+    host = normalised(base_url).partition("://")[2].partition("/")[0].rpartition("@")[2]
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        is_own = "." not in name or name.endswith((".local", ".internal", ".localhost"))
+    else:
+        is_own = address.is_private or address.is_link_local
+    return "none" if is_own else provider.charges
 
 
 def identity_of(provider: Provider, base_url: str) -> str:

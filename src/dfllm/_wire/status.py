@@ -1,17 +1,21 @@
 """HTTP statuses and provider codes to failures: the rules that all dialects share.
 
 Judged in this order: the provider's code, its type, the status, and the text last and only for known phrases. Money
-comes before rate limits, since both are 429. Error bodies: https://platform.openai.com/docs/guides/error-codes.
+comes before rate limits, since both are 429. Error bodies: https://platform.openai.com/docs/guides/error-codes. Google
+says "you exceeded your current quota" of a rate limit, too; which it is, and for how long, stands in the error's
+details: https://cloud.google.com/apis/design/errors and https://ai.google.dev/gemini-api/docs/rate-limits.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+from dfllm._core.retry import PATIENT_SECONDS
 from dfllm._core.types import Billing, Failure, FailureType
 
 
@@ -22,11 +26,15 @@ class Complaint(NamedTuple):
         message: its text.
         code: its most telling code or type.
         words: every code and type it gave.
+        wait_seconds: how long it asks to wait, in its body.
+        per_day: whether it is a limit per day that was met.
     """
 
     message: str = ""
     code: str | None = None
     words: frozenset[str] = frozenset()
+    wait_seconds: float | None = None
+    per_day: bool = False
 
 
 _BY_WORD: dict[str, tuple[FailureType, str]] = {
@@ -65,13 +73,21 @@ _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
     504: ("ServerError", "gateway timeout", "maybe"),
     529: ("Overloaded", "the provider is overloaded", "free"),
 }
+_SLOW_DOWN_REASON = "the provider asks to slow down"
 _BY_PHRASE: tuple[tuple[str, tuple[FailureType, str]], ...] = (
     ("credit balance is too low", ("QuotaExhausted", "the account has no quota left")),
     ("prompt is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("maximum context length", ("ContextTooLong", "the prompt does not fit the model's context")),
-    ("slow down", ("Overloaded", "the provider asks to slow down")),
+    ("slow down", ("Overloaded", _SLOW_DOWN_REASON)),
     ("overloaded", ("Overloaded", "the provider is overloaded")),
 )
+#: What asks for a lower rate, and not only for patience, gets this code whatever else the provider calls it.
+_SLOW_DOWN = "slow_down"
+#: OpenAI's words for a request that no minute has room for, in what looks like any other 429.
+_TOO_LARGE = re.compile(r"request too large for .*?limit (\d+), requested (\d+)", re.IGNORECASE | re.DOTALL)
+#: Google's days end at midnight in California; in summer that is an hour earlier.
+_DAY_ENDS_UTC_HOUR = 8
+_LONGEST_WAIT_SECONDS = 366 * 86_400.0
 _ASIDE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _SECRETS = re.compile(r"\b(?:sk|pk|rk|key|gsk|xai|AIza)[-_][\w\-*.]{6,}|\bBearer\s+\S+|\bAIza\w{20,}", re.IGNORECASE)
 
@@ -90,26 +106,37 @@ def failure_of(status: int, headers: Mapping[str, str], complaint: Complaint | N
         headers: the answer's, looked up by lower-case name.
         complaint: what the body says; None where it is no JSON error.
     """
-    kind, reason, billing = _judged(status, headers, complaint or Complaint())
+    complained = complaint or Complaint()
+    kind, reason, billing = _judged(status, headers, complained)
+    code = _SLOW_DOWN if reason == _SLOW_DOWN_REASON else complained.code
+    wait = wait_seconds(headers)
+    if kind == "RateLimited":
+        wait = _limit_wait(headers, complained) if wait is None or complained.per_day else wait
+        reason = _until_when(headers, wait) or reason
     if complaint is None and status >= 500:
         reason = f"{_media_type(headers) or 'no body'}, {status}"
     elif not reason or kind in ("BadRequest", "ModelNotFound", "PermissionDenied", "ProviderError", "ServerError"):
-        reason = cleaned(complaint.message if complaint else "") or reason or f"status {status}"
+        reason = cleaned(complained.message) or reason or f"status {status}"
+    again = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
+    if kind == "RateLimited" and complained.per_day and wait is None:
+        again = False  # nobody says until when
     return Failure(
         kind,
         reason,
         billing,
         status=status,
-        code=cleaned(complaint.code, 40) if complaint and complaint.code else None,
+        code=cleaned(code, 40) if code else None,
         request_id=_id(headers),
-        wait_seconds=wait_seconds(headers),
-        again={"true": True, "false": False}.get(headers.get("x-should-retry", "").lower()),
+        wait_seconds=wait,
+        again=again,
     )
 
 
 def _judged(status: int, headers: Mapping[str, str], complaint: Complaint) -> tuple[FailureType, str, Billing]:
     if 300 <= status < 400:
         return "ProviderError", f"unexpected redirect, status {status}", "free"
+    if status == 429 and (found := _TOO_LARGE.search(complaint.message)):
+        return "TooLarge", f"{int(found[2]):,} tokens, limit {int(found[1]):,} per minute", "free"
     for word, (kind, reason) in _BY_WORD.items():
         if word in complaint.words:
             return kind, reason, "free"
@@ -122,7 +149,7 @@ def _judged(status: int, headers: Mapping[str, str], complaint: Complaint) -> tu
         return _BY_STATUS[status]
     if status == 503 and complaint.message:
         return "Overloaded", "the provider is overloaded", "free"
-    return ("ServerError" if status >= 500 else "ProviderError"), "", "free"
+    return ("ServerError" if status >= 500 or "server_error" in complaint.words else "ProviderError"), "", "free"
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
@@ -156,8 +183,36 @@ def wait_seconds(headers: Mapping[str, str]) -> float | None:
 def _until(date: str, now: str) -> float:
     try:
         return (parsedate_to_datetime(date) - parsedate_to_datetime(now)).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
+
+
+def _limit_wait(headers: Mapping[str, str], complaint: Complaint) -> float | None:
+    """Return how long a limit lasts, as the body says."""
+    if not complaint.per_day or (complaint.wait_seconds or 0.0) > PATIENT_SECONDS:
+        return complaint.wait_seconds
+    # What it says is how long to wait for a limit per minute; this one lasts longer.
+    now = _date(headers)
+    if now is None:
+        return None
+    ends = now.replace(hour=_DAY_ENDS_UTC_HOUR, minute=0, second=0, microsecond=0)
+    return ((ends if ends > now else ends + timedelta(days=1)) - now).total_seconds()
+
+
+def _until_when(headers: Mapping[str, str], wait: float | None) -> str | None:
+    """Return what to say of a wait that is no run's to wait; None where it is, or nobody knows when it ends."""
+    now = _date(headers)
+    if now is None or wait is None or not PATIENT_SECONDS < wait < _LONGEST_WAIT_SECONDS:
+        return None
+    return f"retry at {now + timedelta(seconds=wait + 59.0):%Y-%m-%dT%H:%MZ}"
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    """Return the answer's own time."""
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def complaint_of(error: Any) -> Complaint | None:
@@ -170,4 +225,35 @@ def complaint_of(error: Any) -> Complaint | None:
     metadata = error.get("metadata")
     if isinstance(metadata, Mapping) and isinstance(metadata.get("error_type"), str):
         words.append(metadata["error_type"])
-    return Complaint(str(error.get("message") or ""), words[0] if words else None, frozenset(words))
+    details = list(_details(error))
+    waits = [seconds for detail in details if (seconds := _retry_delay(detail)) is not None]
+    return Complaint(
+        str(error.get("message") or ""),
+        words[0] if words else None,
+        frozenset(words),
+        max(waits, default=None),
+        any(_is_per_day(detail) for detail in details),
+    )
+
+
+def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, Mapping):
+            yield detail
+
+
+def _retry_delay(detail: Mapping[str, Any]) -> float | None:
+    """Return the seconds of a `google.rpc.RetryInfo`."""
+    said = detail.get("retryDelay")
+    if not isinstance(said, str) or not re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?s", said, re.ASCII):
+        return None
+    return float(said[:-1])
+
+
+def _is_per_day(detail: Mapping[str, Any]) -> bool:
+    """Return whether a `google.rpc.QuotaFailure` names a limit per day."""
+    violations = detail.get("violations")
+    return isinstance(violations, list) and any(
+        "perday" in str(one.get("quotaId", "")).lower() for one in violations if isinstance(one, Mapping)
+    )

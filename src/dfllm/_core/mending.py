@@ -1,0 +1,22 @@
+"""Mending: an answer that does not hold what was asked for, and the question that asks for a better one."""
+
+from __future__ import annotations
+
+from dfllm._core.types import Failure, Message, Messages
+
+
+def mending(messages: Messages, failure: Failure) -> Messages | None:
+    """Return the messages that tell the model what was wrong; None where asking again would not help.
+
+    A function call is what the model wanted, and a text cut short would be cut again.
+
+    Args:
+        messages: what was asked.
+        failure: what the answer came to.
+    """
+    if failure.type not in ("InvalidOutput", "EmptyResponse") or failure.reason == "function call":
+        return None
+    said = failure.response.text if failure.response is not None else ""
+    wrong = f"This answer cannot be used: {failure.reason}."
+    told = Message("user", f"{wrong} Answer the question again, with nothing but the JSON asked for.")
+    return (*messages, Message("assistant", said), told) if said.strip() else (*messages, told)

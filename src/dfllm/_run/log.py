@@ -1,0 +1,153 @@
+"""What is logged, at which level, and the filter that keeps secrets out of it.
+
+The logger is `dfllm`. INFO has a line at a run's end, and one every half minute where no progress bar is drawn. DEBUG
+has a line for each request. Prompts and answers are in neither: they go to `dfllm.content`, and only where somebody has
+set that logger's own level to DEBUG. A level that it inherits does not count, so whoever looks for trouble with
+``logging.basicConfig(level="DEBUG")`` does not find customers' data in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dfllm._core.types import Failure, Outcome
+from dfllm._run.secret import Secret, scrub
+
+logger: Final = logging.getLogger("dfllm")
+content: Final = logging.getLogger("dfllm.content")
+
+#: Keys that are remembered to be taken out of records: the latest, since a service may get a new one each hour.
+_MOST_SECRETS: Final = 16
+_secrets: tuple[Secret, ...] = ()
+_formatter: Final = logging.Formatter()
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class OwnWords(str):
+    """The format of a message which has, with its arguments, nothing but our own words, hashes and numbers in it.
+
+    Looking for secrets takes 60 us, half of what a whole row costs, so such a record is not looked at.
+    """
+
+    __slots__ = ()
+
+
+def hide(secret: Secret | None) -> None:
+    """Take this key out of every later record, in whatever form it is written."""
+    global _secrets  # as the loggers are: what one run must not show, no other may
+    if secret:
+        # A new tuple, since other threads may be looking through the old one.
+        _secrets = (*(one for one in _secrets if one != secret), secret)[-_MOST_SECRETS:]
+
+
+def hidden(text: str) -> str:
+    """Return the text without known keys, and without whatever looks like one."""
+    return scrub(text, _secrets)
+
+
+class Scrubbing(logging.Filter):
+    """Takes secrets out of a record before any handler sees it: message, arguments, facts, traceback and stack."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return True: a record is cleaned, and never dropped."""
+        if type(record.msg) is OwnWords and record.exc_info is None:
+            return True
+        try:
+            self._clean(record)
+        except Exception:  # noqa: BLE001  # such as arguments that do not fit; nothing unseen may pass
+            record.msg, record.args = "a record that could not be read", ()
+            record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+    def _clean(self, record: logging.LogRecord) -> None:
+        said = record.getMessage()
+        if (clean := hidden(said)) != said:
+            # The arguments are in the message now. Handlers that send them apart would send the secret.
+            record.msg, record.args = clean, ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = _formatter.formatException(record.exc_info)
+        if record.exc_text and (clean := hidden(record.exc_text)) != record.exc_text:
+            record.exc_text, record.exc_info = clean, None
+        if record.stack_info:
+            record.stack_info = hidden(record.stack_info)
+        for name, fact in list(vars(record).items()):
+            if name not in _STANDARD and isinstance(fact, str):
+                setattr(record, name, hidden(fact))
+
+
+def _install() -> None:
+    # A logger's filter is not asked about the records of its children.
+    for one in (logger, content):
+        if not any(isinstance(filter_, Scrubbing) for filter_ in one.filters):
+            one.addFilter(Scrubbing())
+
+
+_install()
+
+
+def shows_requests() -> bool:
+    """Whether a line for each request is wanted."""
+    return logger.isEnabledFor(logging.DEBUG)
+
+
+def shows_content() -> bool:
+    """Whether prompts and answers are wanted: by a level that was set for them, not by one they inherit."""
+    return 0 < content.level <= logging.DEBUG and content.isEnabledFor(logging.DEBUG)
+
+
+_BEGAN: Final = OwnWords("run.began %s, rows %d")
+_REQUEST: Final = OwnWords("request.ended %s, try %d, %s, %s, billing %s, %.3f s, tokens %s + %s, request id %s")
+_CONTENT: Final = "request.content %s, try %d, asked %s, answered %s"
+
+
+def run_began(run: str, rows: int) -> None:
+    """Say that a run begins."""
+    logger.debug(_BEGAN, run, rows, extra={"run": run, "rows": rows})
+
+
+def run_ended(facts: Mapping[str, Any]) -> None:
+    """Say what a run came to, in one line.
+
+    Args:
+        facts: counts and words by name; mappings, as of retries by cause, are written out.
+    """
+    logger.info("run.ended %s", ", ".join(f"{name} {_written(fact)}" for name, fact in facts.items()), extra=facts)
+
+
+def _written(fact: object) -> str:
+    if isinstance(fact, Mapping):
+        return " ".join(f"{name} {count}" for name, count in fact.items()) or "none"
+    return "unknown" if fact is None else str(fact)
+
+
+def request_ended(
+    run: str, key: str, tries: int, outcome: Outcome, status: int | None, seconds: float, request_id: str | None
+) -> None:
+    """Say what came of one attempt: nothing of the prompt, the answer, or the provider's own words."""
+    response = outcome.response if isinstance(outcome, Failure) else outcome
+    kind = outcome.type if isinstance(outcome, Failure) else "ok"
+    billing = outcome.billing if isinstance(outcome, Failure) else "paid"
+    tokens_in = response.tokens_in if response is not None else None
+    tokens_out = response.tokens_out if response is not None else None
+    facts = {
+        "run": run,
+        "key": key,
+        "tries": tries,
+        "status": status,
+        "outcome": kind,
+        "billing": billing,
+        "seconds": seconds,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "request_id": request_id,
+    }
+    logger.debug(_REQUEST, key, tries, status, kind, billing, seconds, tokens_in, tokens_out, request_id, extra=facts)
+
+
+def content_of(key: str, tries: int, asked: bytes, answered: bytes | None) -> None:
+    """Say what was asked and answered, word by word."""
+    question = asked.decode("utf-8", "replace")
+    answer = None if answered is None else answered.decode("utf-8", "replace")
+    content.debug(_CONTENT, key, tries, question, answer, extra={"key": key, "asked": question, "answered": answer})
