@@ -20,6 +20,16 @@ def test_the_answer_and_what_is_wrong_with_it_are_appended():
     ) == mending(ASKED, failure)
 
 
+def test_what_no_request_can_carry_is_replaced():
+    """An answer may hold a lone surrogate."""
+    failure = Failure("InvalidOutput", "no \ud83d", "paid", response=Response("{\ud83d}"))
+
+    told = mending(ASKED, failure)
+
+    assert "{?}" == told[-2].content
+    assert "This answer cannot be used: no ?. " in told[-1].content
+
+
 @pytest.mark.parametrize("response", [None, Response(" \n")])
 def test_an_empty_answer_is_not_repeated(response):
     """Providers refuse messages without a text."""

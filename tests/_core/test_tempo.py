@@ -134,6 +134,15 @@ def test_a_refusal_lowers_a_known_rate_by_little():
     assert 10.0 * PACE * rules._DECREASE == made.clocks.all[0].rate
 
 
+def test_a_known_limit_is_never_given_up():
+    """A provider that refuses whatever the rate does not bring it to nothing."""
+    made = known()
+    for number in range(1_000):
+        refuse(made, NOW + 100.0 * number)
+
+    assert rules._LEAST_FACTOR == made.factor
+
+
 def test_a_refusal_lowers_an_unknown_rate_by_more():
     """The limit is guessed."""
     made = seeks()

@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
+from tests import virtual
 
 from dfllm._core.types import Failure, Message, Response, Terms
 from dfllm._run.asks import Ask
@@ -19,7 +20,6 @@ from dfllm._run.pace import Pace
 from dfllm._run.runtime import _poster
 from dfllm._wire import openai
 from dfllm.simulator import Faults
-from tests import virtual
 
 TERMS = Terms("simulator", "openai", "echo")
 GOOD = openai.encoder(TERMS)

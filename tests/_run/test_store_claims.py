@@ -181,6 +181,22 @@ def test_who_cannot_be_looked_at_has_a_lease(connection, claims, clock, changes)
     assert Claimed(KEYS, [], []) == too_late
 
 
+def test_who_runs_here_keeps_its_claims_whatever_the_clock_says(connection, claims, clock):
+    """A clock that was set, or a laptop that slept, makes nobody's questions asked twice."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        try:
+            start = store_claims._start_of(other.pid)
+            stranger(clock, pid=other.pid, start=start).take(connection, KEYS, "run", 0.0)
+            clock.now += 86_400.0
+            alive = claims.take(connection, KEYS, "next", 0.0)
+        finally:
+            other.kill()
+    dead = claims.take(connection, KEYS, "next", 0.0)
+
+    assert Claimed([], [], KEYS) == alive
+    assert Claimed(KEYS, [], []) == dead
+
+
 def test_a_sign_of_life_renews_the_lease(connection, claims, clock):
     """Who beats keeps its claims."""
     other = stranger(clock, host="elsewhere")

@@ -3,8 +3,8 @@
 An outage is no failure of the rows: a run that meets one pauses, and sends a single request now and then until one is
 answered. The rules:
 
-- more than half of the last 100 rows in trouble at their first attempt: pause. Further attempts do not count there: they
-  are of rows that fail, and say little of the others;
+- more than half of the last 100 rows in trouble at their first attempt: pause. Further attempts do not count there:
+  they are of rows that fail, and say little of the others;
 - 10 rows in trouble and no answer between them, or 3 while one of them used up its tries: pause;
 - no connection any more, after answers have come: pause;
 - a key refused that was good before: pause, for gateways say so in outages of their own, but only for three probes;

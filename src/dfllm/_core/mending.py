@@ -16,7 +16,12 @@ def mending(messages: Messages, failure: Failure) -> Messages | None:
     """
     if failure.type not in ("InvalidOutput", "EmptyResponse") or failure.reason == "function call":
         return None
-    said = failure.response.text if failure.response is not None else ""
-    wrong = f"This answer cannot be used: {failure.reason}."
+    said = _sendable(failure.response.text) if failure.response is not None else ""
+    wrong = f"This answer cannot be used: {_sendable(failure.reason)}."
     told = Message("user", f"{wrong} Answer the question again, with nothing but the JSON asked for.")
     return (*messages, Message("assistant", said), told) if said.strip() else (*messages, told)
+
+
+def _sendable(text: str) -> str:
+    """Return a text without lone surrogates, which an answer may hold and no request can."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -36,6 +36,8 @@ _LUMP_SECONDS = 5.0
 _LUMPY_SECONDS = 120.0
 _LONGEST_PAUSE_SECONDS = 8.0
 _QUIET_SECONDS = 5.0
+#: A known limit is never used less than so much of, however often a provider refuses whatever the rate.
+_LEAST_FACTOR = 0.1
 _RECOVERY = 1.002
 #: Near the rate that was refused last it comes back slowly, or it would be refused again and again.
 _NEAR_REFUSED, _RECOVERY_NEAR_REFUSED = 0.98, 1.0002
@@ -228,7 +230,7 @@ class Tempo:
                 lower = min(lower, max(_DEEPEST, accepted / requests.rate))
             is_one_event = now - self._decreased_at < _SOON_SECONDS
             self._refused_factor = max(self.factor, self._refused_factor if is_one_event else 0.0)
-            self.factor *= lower
+            self.factor = max(_LEAST_FACTOR, self.factor * lower)
         elif self._seeks:
             self._has_found = self.seeking.peak > 0.0
             comes_in_lumps = now < self._lumpy_until and minute >= _FEW

@@ -1,7 +1,8 @@
 """Claims: who may send a request, so that it is sent once by all threads and processes together.
 
 A claim belongs to a run of an owner, and an owner is a process. An owner known dead on this host loses its claims at
-once, one known to live keeps them, and one we cannot see loses them when it has not been heard of for a lease.
+once, one known to run keeps them, and one that is paused, or that we cannot see, loses them when it has not been heard
+of for a lease.
 """
 
 from __future__ import annotations
@@ -83,6 +84,13 @@ def _start_of(pid: int) -> str | None:
     fields = stat.rpartition(b")")[2].split()
     # A zombie will not send anything any more.
     return None if fields[0] in (b"Z", b"X") else fields[19].decode("ascii")
+
+
+def _is_stopped(pid: int) -> bool:
+    """Return whether a process was paused, and nobody knows for how long."""
+    with suppress(OSError):
+        return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    return False
 
 
 class Claims:
@@ -223,6 +231,9 @@ class Claims:
         if owner == self._me:
             return True
         if owner.boot and owner[:2] == self._me[:2]:
+            if _start_of(owner.pid) != owner.start:
+                return False
             # Here we can look, and need trust no clock: one that was set would make the living dead.
-            return _start_of(owner.pid) == owner.start
+            if not _is_stopped(owner.pid):
+                return True
         return unheard_seconds <= self.lease_seconds
