@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from tests.chaos.world import LONGEST_POLL_SECONDS
+from tests.chaos.stage import LONGEST_POLL_SECONDS
 
 from dfllm._core.types import Failure, Response
 from dfllm._wire.providers import DIALECTS
@@ -26,7 +26,8 @@ _FATAL = (
     "RateLimited",
     "ProviderError",
 )
-_LABEL = re.compile(r'\s*(```json\s*)?\{"answer":\s*"(positive|negative|neutral)"\}.*', re.DOTALL)
+_ANSWER = r'\{"answer":\s*"(?:positive|negative|neutral)"\}'
+_LABEL = re.compile(rf"\s*{_ANSWER}\s*|.*```json\s*{_ANSWER}\s*```.*", re.DOTALL)
 _read = DIALECTS["openai"].read
 
 
@@ -61,7 +62,8 @@ class Question:
     Attributes:
         open: the runs that have sent it and heard nothing.
         saved: the outcome on disk, None while there is none.
-        heard: all outcomes there were, and the bytes.
+        last: the last outcome that is kept.
+        outcomes: all there were.
         by_run: for each run, what its attempts came to, in order.
         asked: what was sent: the question itself, and the one that asks for a better answer.
     """

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import pytest
 from tests.chaos.judge import Judge
 from tests.chaos.schedules import Schedule, draw
+from tests.chaos.stage import Stage
 from tests.chaos.story import Run, Story
-from tests.chaos.world import Stage
+from tests.chaos.world import Wild
 
 import dfllm
 
@@ -42,10 +43,6 @@ _LONGEST_SECONDS = 60
 _ENOUGH = 10
 #: Of so many schedules one is listened to at the level of DEBUG, which takes time.
 _LISTENED = 10
-
-
-class Wild(KeyboardInterrupt):
-    """A schedule takes much too long; nothing that is under way catches this."""
 
 
 class Played(NamedTuple):

@@ -8,8 +8,8 @@ from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
+from tests.chaos.process import PROCESS, RUN
 from tests.chaos.schedules import Act
-from tests.chaos.world import PROCESS, RUN
 
 import dfllm
 from dfllm._core.keys import keyer
@@ -62,7 +62,7 @@ class Run:
         raised: what it raised.
         facts: the tally's numbers.
         stopped: what stopped it.
-        unsaved: rows that were told of an answer which was not on disk.
+        task: what runs it.
     """
 
     name: str

@@ -185,6 +185,7 @@ def on(monkeypatch):
     return put
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_at_every_operation(simulator, on, dice, size, kind):
     """Wherever it fails: no call more than was in flight, each answer in the frame, and nothing is paid for twice."""
