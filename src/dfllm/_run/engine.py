@@ -122,7 +122,7 @@ class Engine:
         finally:
             self._tally.limits = self.live.limits
             self.live.seat.leave()
-            if self._unsaved:
+            if self._unsaved or broken is not None:
                 self._store.end(self._run)
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
@@ -276,7 +276,6 @@ class Engine:
     def _tell(self, group: list[Landed], error: BaseException | None) -> None:
         """Tell the rows of a group what became of them, now that it is on disk or cannot be."""
         if isinstance(error, StoreError):
-            self._unsaved = True
             self._stop_for_store(error)
         elif error is not None:
             raise error
@@ -342,6 +341,8 @@ class Engine:
 
     def _stop_for_store(self, error: StoreError) -> None:
         assert self.live is not None
+        # Whatever failed may be on disk all the same, claims too; at its end the run gives up all it may hold.
+        self._unsaved = True
         cause = Failure("StoreError", str(error))
         self.live.stop(cause, cause)
 

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -55,14 +57,35 @@ async def _send(request: web.Request, response: web.StreamResponse, reply: Reply
             _reset(request)
         else:
             _close(request)
+    elif reply.delivery == "twice":
+        with _in_one_piece(request):
+            await response.write(reply.body)
+            await response.write_eof()
+            if request.transport is not None:
+                head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\n"
+                request.transport.write(f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body)
     else:
         await response.write(reply.body)
         await response.write_eof()
-        if reply.delivery == "stale":
-            _close(request)
-        elif request.transport is not None:  # "twice"
-            head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\n"
-            request.transport.write(f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body)
+        _close(request)  # "stale"
+
+
+@contextmanager
+def _in_one_piece(request: web.Request) -> Iterator[None]:
+    """Hold back what is written until all of it is, where the system can (Linux).
+
+    Else the client may ask its next question between two answers, and then nobody could tell whose the second one is.
+    """
+    cork = getattr(socket, "TCP_CORK", None)
+    connection = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if cork is None or connection is None:
+        yield
+        return
+    connection.setsockopt(socket.IPPROTO_TCP, cork, 1)
+    try:
+        yield
+    finally:
+        connection.setsockopt(socket.IPPROTO_TCP, cork, 0)
 
 
 def _close(request: web.Request) -> None:
