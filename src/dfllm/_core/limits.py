@@ -22,7 +22,7 @@ STEPS = 100_000
 ITEMS = 100_000
 CHARACTERS = 8 * 2**20
 SECONDS = 1.0
-#: The clock is looked at between pieces of work, and only after the first of them: so much earlier, all is over in time.
+#: The clock is read between pieces of work, and not before the first: so much earlier, all is over in time.
 _EARLY_SECONDS = 0.25
 WORK = 64 * 2**20
 #: Texts shorter than this are handled uncounted; a loop pays for its body's operations in advance.
