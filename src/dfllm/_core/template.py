@@ -48,12 +48,13 @@ class Prompt:
     Attributes:
         columns: the labels of the columns the templates read, sorted: names as they stand, others as in
             ``row["label"]``.
+        turns: how many messages a row's conversation has.
 
     Raises:
         TemplateError: a template cannot be read, or has in it what no prompt may have.
     """
 
-    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns")
+    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns", "turns")
 
     def __init__(self, recipe: Recipe) -> None:
         parts = [
@@ -69,6 +70,7 @@ class Prompt:
         blank = recipe.missing == "render"
         self._vacant = tuple(BlankCell() if blank else MissingCell(label) for label in self.columns)
         self._parts = parts
+        self.turns = len(parts)
 
     def renderer(self, clock: Callable[[], float] = time.thread_time) -> Render:
         """Return a function from one row's values to its messages. It is for one thread at a time.

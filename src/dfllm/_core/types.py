@@ -121,6 +121,7 @@ FailureType: TypeAlias = Literal[
     "BadInput",
     "NotSent",
     "Cancelled",
+    "BudgetExceeded",
     "RateLimited",
     "QuotaExhausted",
     "Overloaded",
