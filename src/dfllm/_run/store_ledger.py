@@ -209,7 +209,10 @@ def forfeit(connection: sqlite3.Connection, where: str, values: Sequence[object]
         Spend(text_of(run), bytes(key), at, "maybe", None, None, None, cost)
         for run, key, cost in connection.execute(sql, values)
     ]
-    pay(connection, lost)
+    if lost:
+        # Whoever has counted it once must not do so again, whatever becomes of the claim.
+        connection.execute(f"UPDATE claims SET reserved = 0 WHERE {where}", values)  # noqa: S608  # as above
+        pay(connection, lost)
 
 
 def lose_runs(connection: sqlite3.Connection, owner: int, at: float) -> None:
