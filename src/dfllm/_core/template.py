@@ -211,8 +211,13 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable]) -> None:
+def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable], *, of: str = "The template") -> None:
     """Check that the frame has each column that a prompt reads, and has it once.
+
+    Args:
+        needed: the columns.
+        available: the frame's.
+        of: what reads them.
 
     Raises:
         TemplateError: it has not; the message names the column, and the nearest there is.
@@ -222,9 +227,9 @@ def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable]) -> 
         if not counts[label]:
             if not isinstance(label, str) or label in map(str, available):
                 raise TemplateError(_no_label(label, available))
-            raise TemplateError.no_column(label, list(map(str, available)))
+            raise TemplateError.no_column(label, list(map(str, available)), of=of)
         if counts[label] > 1:
-            raise TemplateError(f"The template asks for {label!r}; the frame has {counts[label]} columns of that name.")
+            raise TemplateError(f"{of} asks for {label!r}; the frame has {counts[label]} columns of that name.")
 
 
 def _no_label(label: Hashable, available: Sequence[Hashable]) -> str:

@@ -10,6 +10,8 @@ from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error, no_model
 
+#: What an image counts for, whatever its size: what the providers take for one in low detail.
+IMAGE_TOKENS = 85
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
@@ -33,7 +35,7 @@ def read(raw: bytes) -> Ask:
         hash=hash_of(body),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + IMAGE_TOKENS * _images(messages),
         choices=_whole(body, "n", most=128) or 1,
         allowance=_allowance(body),
         stops=_stops(body),
@@ -92,6 +94,23 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
             wanted = "expected a string or an array of parts"
             _reject(f"Invalid type for '{where}.content': {wanted}.", f"{where}.content", "invalid_type")
     return messages
+
+
+def _images(messages: list[dict[str, Any]]) -> int:
+    """Return how many images are shown, each looked at."""
+    count = 0
+    for place, message in enumerate(messages):
+        content = message.get("content")
+        for number, part in enumerate(content if isinstance(content, list) else ()):
+            if part["type"] != "image_url":
+                continue
+            where = f"messages[{place}].content[{number}].image_url"
+            shown = part.get("image_url")
+            url = shown.get("url") if isinstance(shown, dict) else None
+            if not isinstance(url, str) or not url.startswith(("https://", "http://", "data:image/")):
+                _reject(f"Invalid '{where}.url'. Expected a URL or a data URL of an image.", where, "invalid_image_url")
+            count += 1
+    return count
 
 
 def _text_of(content: str | list[dict[str, Any]] | None) -> str:
