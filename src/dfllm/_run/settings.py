@@ -17,7 +17,7 @@ from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.prices import checked_prices
-from dfllm._run.secret import Secret
+from dfllm._run.secret import Secret, Veiled
 from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, rule_at
 
 
@@ -278,12 +278,15 @@ def register_provider(
         max_tokens_field: what it calls the limit of output tokens.
 
     Raises:
-        OptionError: the name is taken by a built-in provider or cannot be one, or the dialect is unknown.
+        OptionError: the name is taken by a built-in provider or cannot be one, the dialect is unknown, or the base URL
+            has a user, a password or a query in it.
 
     Example:
         >>> import dfllm
         >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
     """
+    base_url = Veiled(base_url)  # until it is known to hold no password
+    _check_bare(base_url, "base_url=")
     if name in PROVIDERS:
         raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -293,7 +296,7 @@ def register_provider(
     _registered[name] = Provider(
         name,
         dialect,
-        base_url.rstrip("/"),
+        str(base_url).rstrip("/"),
         key_names=(api_key_env,) if api_key_env else (),
         needs_key=api_key_env is not None,
         max_tokens_field=max_tokens_field,
@@ -306,9 +309,11 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
 
     Raises:
         KeyMissing: it wants a key, one is needed, and no variable holds one.
-        OptionError: a variable holds a base URL without a scheme.
+        OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
-    found = next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), "")
+    found: str = Veiled(next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), ""))
+    _check_bare(found, " or ".join(provider.url_names))
+    found = str(found)
     if found and "://" not in found:
         if provider.name != "ollama":
             raise OptionError(f"{' or '.join(provider.url_names)} names no scheme; write https://{found}")
@@ -324,6 +329,21 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
         )
     base_url = base_url or provider.base_url
     return Endpoint(base_url, Secret(key) if key else None, rule_at(provider, base_url))
+
+
+def _check_bare(url: str, named: str) -> None:
+    """Refuse what may be a key in a base URL, which is kept beside answers and shown; the message repeats none of it."""
+    if not _is_bare(url):
+        raise OptionError(
+            f"{named} holds a user, a password or a query. A base URL is a scheme, a host and a path, as in "
+            f"'https://host/v1'; a key goes into the variable that api_key_env= names."
+        )
+
+
+def _is_bare(url: str) -> bool:
+    # A frame of its own, since it is gone when the error is raised, and its parts of the URL with it.
+    place = url.partition("://")[2] if "://" in url else url
+    return "@" not in place.partition("/")[0] and not {"?", "#"} & set(url)
 
 
 _simulators: dict[tuple[int, Path], Any] = {}
