@@ -182,7 +182,9 @@ def _forms(text: str) -> Iterator[str]:
     if len(text) < _LEAST_CHARS:
         return
     escaped = json.dumps(text)[1:-1]
-    for form in (text, escaped, escaped.replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1]):
+    # Some servers put JSON into a text of JSON.
+    twice = json.dumps(escaped)[1:-1]
+    for form in (text, escaped, escaped.replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1], twice):
         yield form
         yield html.escape(form)
     yield quote(text, safe="", errors="replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
@@ -311,7 +311,7 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
         KeyMissing: it wants a key, one is needed, and no variable holds one.
         OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
-    found: str = Veiled(next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), ""))
+    found: str = Veiled(_variable(provider.url_names))
     _check_bare(found, " or ".join(provider.url_names))
     found = str(found)
     if found and "://" not in found:
@@ -321,18 +321,23 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
     if provider.name == "simulator" and not found:
         base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
-    key = next((key for name in provider.key_names if (key := os.environ.get(name, "").strip())), "")
-    if provider.needs_key and needs_key and not key:
+    secret = Secret(_variable(provider.key_names))
+    if provider.needs_key and needs_key and not secret:
         raise KeyMissing(
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
         )
     base_url = base_url or provider.base_url
-    return Endpoint(base_url, Secret(key) if key else None, rule_at(provider, base_url))
+    return Endpoint(base_url, secret or None, rule_at(provider, base_url))
+
+
+def _variable(names: Sequence[str]) -> str:
+    """Return what the first of these variables holds that holds anything."""
+    return next((text for name in names if (text := os.environ.get(name, "").strip())), "")
 
 
 def _check_bare(url: str, named: str) -> None:
-    """Refuse what may be a key in a base URL, which is kept beside answers and shown; the message repeats none of it."""
+    """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
     if not _is_bare(url):
         raise OptionError(
             f"{named} holds a user, a password or a query. A base URL is a scheme, a host and a path, as in "
