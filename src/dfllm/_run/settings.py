@@ -286,7 +286,7 @@ def register_provider(
         >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
     """
     base_url = Veiled(base_url)  # until it is known to hold no password
-    _check_bare(base_url, "base_url=")
+    _check_bare(base_url, "base_url")
     if name in PROVIDERS:
         raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -340,7 +340,7 @@ def _check_bare(url: str, named: str) -> None:
     """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
     if not _is_bare(url):
         raise OptionError(
-            f"{named} holds a user, a password or a query. A base URL is a scheme, a host and a path, as in "
+            f"The provider's URL in {named} holds a user, a password or a query. A base URL is a scheme, a host and a path, as in "
             f"'https://host/v1'; a key goes into the variable that api_key_env= names."
         )
 
