@@ -340,8 +340,8 @@ def _check_bare(url: str, named: str) -> None:
     """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
     if not _is_bare(url):
         raise OptionError(
-            f"The provider's URL in {named} holds a user, a password or a query. A base URL is a scheme, a host and a path, as in "
-            f"'https://host/v1'; a key goes into the variable that api_key_env= names."
+            f"The provider's URL in {named} holds a user, a password or a query. A base URL is a scheme, a host and a "
+            f"path, as in 'https://host/v1'; a key goes into the variable that api_key_env= names."
         )
 
 
