@@ -14,7 +14,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 import pandas as pd
 
 from dfllm._core.budget import Budget
-from dfllm._core.errors import STOPS, OptionError, RowsFailed, RowsFailedWarning, StoreError, TemplateError
+from dfllm._core.errors import (
+    STOPS,
+    ModelWarning,
+    OptionError,
+    RowsFailed,
+    RowsFailedWarning,
+    StoreError,
+    TemplateError,
+)
 from dfllm._core.inputs import has_surrogate
 from dfllm._core.plan import Plan
 from dfllm._core.schema import Schema, schema_of
@@ -36,6 +44,12 @@ from dfllm._wire.providers import DIALECTS, Dialect, identity_of, normalised, sp
 OnError: TypeAlias = Literal["keep", "raise", "stop"]
 
 _PREVIEWS = 3
+#: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
+_MANY = 0.2
+_ADVICE = {
+    "Truncated": "Over a fifth were cut at the limit of output: a larger max_tokens is a new question.",
+    "InvalidOutput": "Over a fifth do not hold what schema asks for: look at dfllm.last_run().failures.",
+}
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "missing": ("skip", "render", "raise"),
     "cache": ("use", "retry", "only"),
@@ -328,12 +342,17 @@ class Work:
             kind = STOPS.get(stopped.type)
             if kind is not None:
                 raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
+        if tally.other_models:
+            others = ", ".join(f"{model} {count:,}" for model, count in tally.other_models.most_common(3))
+            said = f"{self.model} was asked, and other models answered: {others}. The answers are kept."
+            warnings.warn(said, ModelWarning, stacklevel=_outside())
         if not tally.failed:
             return ending.frame
         worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
         said = f"{tally.failed:,} of {tally.rows:,} rows have no answer ({worst}); see {ending.error_column!r}."
         if stopped is not None:
             said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
+        said += "".join(f" {advice}" for kind, advice in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
         if self.on_error != "keep":
             raise RowsFailed(said, frame=ending.frame, failure=stopped)
         warnings.warn(said, RowsFailedWarning, stacklevel=_outside())

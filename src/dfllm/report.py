@@ -105,6 +105,17 @@ class Run:
         return pd.DataFrame(found).set_axis(self.frame.index.take(positions))
 
     @property
+    def causes(self) -> list[tuple[int, str]]:
+        """Why rows failed.
+
+        Returns:
+            For each type of failure, and apart what is free, paid or may have been billed: how many rows, and the error
+            text of one of them; the commonest first.
+        """
+        tally = self._ending.tally
+        return [(count, tally.examples[cause]) for cause, count in tally.causes.most_common()]
+
+    @property
     def latency(self) -> Latency | None:
         """How long the answers took that were paid in this run.
 
@@ -198,7 +209,7 @@ class Run:
         parts = [f"{facts['rows']:,} rows: {facts['ok']:,} ok, {facts['failed']:,} failed, {facts['known']:,} known"]
         parts += [f"{facts['skipped']:,} skipped"] if facts["skipped"] else []
         parts += [f"{facts['sent']:,} sent", f"{facts['tokens_in']:,} + {facts['tokens_out']:,} tokens", self._price()]
-        parts += [f"up to {dollars(self._ending.tally.maybe_cost)} more may be billed"] if facts["maybe_usd"] else []
+        parts += [self._unsure()] if facts["maybe_billed"] else []
         parts += [*self._saved(), f"{facts['seconds']:.1f} s", *self._speed()]
         parts += [self._retried()] if facts["retries"] else []
         return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
@@ -211,6 +222,11 @@ class Run:
         if tally.unpriced == tally.asked:
             return "price unknown"
         return priced if not tally.unpriced else f"{priced} and {tally.unpriced:,} answers of unknown price"
+
+    def _unsure(self) -> str:
+        tally = self._ending.tally
+        said = f"{tally.unsure:,} attempts may have been billed without an answer"
+        return f"{said}: up to {dollars(tally.maybe_cost)}" if tally.maybe_cost else said
 
     def _saved(self) -> list[str]:
         """Return what the store and equal rows saved; nothing where that is nothing, or unknown."""
@@ -242,10 +258,9 @@ class Run:
 
     def _errors(self) -> list[tuple[str, str]]:
         """Return the count and an example of the commonest errors, as many as a page has room for."""
-        tally, room = self._ending.tally, _ERRORS_BYTES
+        room = _ERRORS_BYTES
         shown = []
-        for kind, count in tally.errors.most_common():
-            example = tally.examples[kind]
+        for count, example in self.causes:
             room -= len(html.escape(example).encode()) + _ROW_BYTES
             if room < 0:
                 break
@@ -257,8 +272,7 @@ class Run:
         green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
         known = tally.known_ok
         bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
-        unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
-        unsure += f": up to {dollars(tally.maybe_cost)}" if unsure and tally.maybe_cost else ""
+        unsure = self._unsure() if tally.unsure else ""
         errors = self._errors()
         return _PAGE.render(
             model=ending.model,
@@ -283,7 +297,7 @@ class Run:
             unsure=unsure,
             failed=f"{tally.failed:,}",
             errors=errors,
-            more=len(tally.errors) - len(errors),
+            more=len(tally.causes) - len(errors),
             store=ending.store,
         )
 

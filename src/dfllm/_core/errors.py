@@ -144,6 +144,10 @@ class RowsFailedWarning(DfllmWarning):
     """Some rows of a run have no answer; given once a run, with the counts."""
 
 
+class ModelWarning(DfllmWarning):
+    """Another model answered than was asked for; given once a run, with the counts."""
+
+
 class AccessorWarning(DfllmWarning):
     """Another package's ``df.llm`` was replaced."""
 
