@@ -13,9 +13,18 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 import pandas as pd
 
-from dfllm._core.errors import STOPS, OptionError, RowsFailed, RowsFailedWarning, StoreError, TemplateError
+from dfllm._core.errors import (
+    STOPS,
+    OptionError,
+    PromptCacheWarning,
+    RowsFailed,
+    RowsFailedWarning,
+    StoreError,
+    TemplateError,
+)
 from dfllm._core.inputs import has_surrogate
 from dfllm._core.plan import Plan
+from dfllm._core.prefix import advice, prompt_cache_key, shared_of
 from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
@@ -167,11 +176,21 @@ class Work:
         self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
+        identity = identity_of(provider, self._endpoint.base_url)
+        prefix = self._prompt.prefix
+        # Another server at the provider's name may refuse a field that it does not know.
+        routes = provider.takes_prompt_cache_key and identity == provider.name
+        self._expects_cached = routes and self.settings.prompt_caching == "auto"
+        self._shared = shared_of(terms, prefix, self._prompt.fixed_bytes)
         self._price_as = provider.name if usual else None
         self.model = f"{provider.name}/{model}"
         self.order = Order(
             self._prompt,
-            replace(terms, provider=identity_of(provider, self._endpoint.base_url)),
+            replace(
+                terms,
+                provider=identity,
+                prompt_cache_key=prompt_cache_key(terms, prefix) if self._expects_cached else None,
+            ),
             self.schema,
             dialect,
             len(self.frame),
@@ -214,6 +233,7 @@ class Work:
             failed=failed,
             previews=tuple(previews),
             problems=tuple(problems),
+            shared=self._shared,
         )
 
     def run(self, sink: Sink | None = None) -> Ending:
@@ -300,6 +320,8 @@ class Work:
             kind = STOPS.get(stopped.type)
             if kind is not None:
                 raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
+        if self._expects_cached and (said := advice(self._shared, tally.asked, tally.tokens_in, tally.tokens_cached)):
+            warnings.warn(said, PromptCacheWarning, stacklevel=_outside())
         if not tally.failed:
             return ending.frame
         worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))

@@ -48,12 +48,15 @@ class Prompt:
     Attributes:
         columns: the labels of the columns the templates read, sorted: names as they stand, others as in
             ``row["label"]``.
+        prefix: what the messages of every row begin with: whole ones, then as much of the next as stands before
+            anything of its row.
+        fixed_bytes: how much text is the same in every row, wherever it stands.
 
     Raises:
         TemplateError: a template cannot be read, or has in it what no prompt may have.
     """
 
-    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns")
+    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns", "fixed_bytes", "prefix")
 
     def __init__(self, recipe: Recipe) -> None:
         parts = [
@@ -69,6 +72,13 @@ class Prompt:
         blank = recipe.missing == "render"
         self._vacant = tuple(BlankCell() if blank else MissingCell(label) for label in self.columns)
         self._parts = parts
+        self.prefix = _prefix(parts)
+        self.fixed_bytes = sum(
+            part.template.fixed_bytes
+            if part.constant is None
+            else len(part.constant.content.encode("utf-8", "surrogatepass"))
+            for part in parts
+        )
 
     def renderer(self, clock: Callable[[], float] = time.thread_time) -> Render:
         """Return a function from one row's values to its messages. It is for one thread at a time.
@@ -168,6 +178,15 @@ def _part(role: str, source: str, called: str) -> _Part:
         return _Part(role, template, Message(role, _drawer(template)(template.root(Row({}, Meter())))))
     except Exception as error:
         raise TemplateError(f"{called} cannot be rendered: {_reason(error)}") from error
+
+
+def _prefix(parts: Sequence[_Part]) -> Messages:
+    shared: list[Message] = []
+    for part in parts:
+        if part.constant is None:
+            return (*shared, *([Message(part.role, opening)] if (opening := part.template.opening) else ()))
+        shared.append(part.constant)
+    return tuple(shared)
 
 
 def _called(number: int, role: str, count: int) -> str:

@@ -79,6 +79,8 @@ class Settings:
         resend_ambiguous: how often a request is sent again that may have been billed without an answer.
         repair_attempts: how often a paid request asks for a better answer where one does not fit its schema.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
+        prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
+            does not.
     """
 
     model: str | None = None
@@ -90,6 +92,7 @@ class Settings:
     resend_ambiguous: int = 1
     repair_attempts: int = 1
     durability: Literal["normal", "full"] = "normal"
+    prompt_caching: Literal["auto", "off"] = "auto"
 
     @property
     def store_path(self) -> Path:
@@ -111,7 +114,7 @@ def configure(**settings: Any) -> None:
 
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
-            ``resend_ambiguous``, ``repair_attempts``, ``durability``.
+            ``resend_ambiguous``, ``repair_attempts``, ``durability``, ``prompt_caching``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -205,9 +208,15 @@ def _checked(name: str, value: Any) -> Any:
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "durability": value in ("normal", "full"),
+        "prompt_caching": value in ("auto", "off"),
     }
     if not fits.get(name, False):
-        wants = {"limits": "dfllm.Limits(...)", "durability": "'normal' or 'full'", "timeout": "seconds above 0"}
+        wants = {
+            "limits": "dfllm.Limits(...)",
+            "durability": "'normal' or 'full'",
+            "timeout": "seconds above 0",
+            "prompt_caching": "'auto' or 'off', since no known provider lets one say for how long",
+        }
         raise OptionError(f"{name}={value!r} does not fit; it takes {wants.get(name, 'a ' + _kind_of(name))}.")
     return value
 

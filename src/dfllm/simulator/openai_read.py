@@ -9,6 +9,7 @@ from . import strict
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error, no_model
+from .prefixes import marks_of
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -38,6 +39,7 @@ def read(raw: bytes) -> Ask:
         allowance=_allowance(body),
         stops=_stops(body),
         schema=_schema(body, said),
+        marks=marks_of(body, said),
     )
     _check_range(body, "temperature", 0, 2)
     _check_range(body, "top_p", 0, 1)

@@ -1,4 +1,4 @@
-"""Money: how often a client pays for the same workload, killed half-way, run again, and run once more. See ../README.md."""
+"""Money: what a workload with trouble bills, killed half-way, run again, and run once more. See ../README.md."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import workload
 
 from dfllm.simulator import Faults, Simulator
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE.with_name("peers")))
+sys.path.append(str(Path(__file__).parents[1] / "peers"))
 import run as peers  # after its folder is on the path
 
+HERE = Path(__file__).parent
 NAMES = (peers.OURS, "langchain", "lm_deluge", "openai")
 #: Billed by necessary, at most.
 PROMISED = 1.09
@@ -165,7 +165,9 @@ def main() -> None:
     for name in names:
         began = time.monotonic()
         found.append(measured(name, asked.folder))
-        print(f"{name}, {time.monotonic() - began:.0f} s: {json.dumps(found[-1]._asdict())}", file=sys.stderr, flush=True)
+        print(
+            f"{name}, {time.monotonic() - began:.0f} s: {json.dumps(found[-1]._asdict())}", file=sys.stderr, flush=True
+        )
     print(
         f"\n{workload.ROWS} rows, {workload.DISTINCT} prompts, {workload.necessary()} calls necessary, "
         f"{workload.lost()} answers lost by the server, at most {workload.IN_FLIGHT} in flight at the kill; "
