@@ -1,6 +1,7 @@
 """The README, the docs and the examples in docstrings do what they say: they are run here, page by page.
 
-A comment before a fence says how: ``<!-- not run -->``, ``<!-- warns -->`` (it gives RowsFailedWarning; ``<!-- warns: X -->`` gives X),
+A comment before a fence says how: ``<!-- not run -->``,
+``<!-- warns -->`` (it gives RowsFailedWarning; ``<!-- warns: X -->`` gives X),
 ``<!-- output -->`` (what the block before printed), ``<!-- run -->`` (a shell block; ``<!-- run: 3 -->`` exits with 3).
 """
 
