@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from dfllm import accessor as _accessor
+from dfllm._core.budget import Budget
 from dfllm._core.errors import (
     AccessorWarning,
     AuthFailed,
@@ -33,6 +34,7 @@ from dfllm._core.plan import Plan
 from dfllm._run.settings import Limits, configure, options, register_provider
 from dfllm._stream import Completion
 from dfllm.accessor import llm
+from dfllm.books import runs
 from dfllm.report import Run, last_run
 
 __version__ = "0.1.0"
@@ -41,6 +43,7 @@ __all__ = [
     "AccessorWarning",
     "AuthFailed",
     "BadRequest",
+    "Budget",
     "Completion",
     "ConnectFailed",
     "DfllmError",
@@ -70,6 +73,7 @@ __all__ = [
     "llm",
     "options",
     "register_provider",
+    "runs",
 ]
 
 logging.getLogger("dfllm").addHandler(logging.NullHandler())

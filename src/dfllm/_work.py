@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 import pandas as pd
 
+from dfllm._core.budget import Budget
 from dfllm._core.errors import (
     STOPS,
     OptionError,
@@ -76,6 +77,7 @@ class Options(TypedDict, total=False):
     missing: Missing
     on_error: OnError
     overwrite: bool | None
+    budget: float | Budget | None
     limits: Limits | None
     timeout: float | None
     tag: str | None
@@ -131,6 +133,7 @@ class Work:
         self.on_error: OnError = options.get("on_error", "keep")
         self.settings = current(
             model=options.get("model"),
+            budget=options.get("budget"),
             limits=options.get("limits"),
             timeout=options.get("timeout"),
             progress=options.get("progress"),
@@ -173,6 +176,8 @@ class Work:
             extra=options.get("extra"),
         )
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
+        if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
+            raise OptionError("A budget per tag needs a tag: say tag='...'.")
         self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
@@ -197,6 +202,7 @@ class Work:
             cells_of(self.frame, self._prompt.columns),
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
+            tag=options.get("tag"),
         )
 
     def plan(self) -> Plan:

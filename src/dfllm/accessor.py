@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 import pandas as pd
 
+from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
 from dfllm._core.types import Missing
@@ -54,6 +55,7 @@ class DataFrameLLM:
         missing: Missing = "skip",
         on_error: OnError = "keep",
         overwrite: bool | None = None,
+        budget: float | Budget | None = None,
         limits: Limits | None = None,
         timeout: float | None = None,
         tag: str | None = None,
@@ -88,9 +90,12 @@ class DataFrameLLM:
                 ``"stop"`` stops at the first failed row.
             overwrite: whether columns that exist are replaced. None replaces what an earlier run made, True anything,
                 False nothing.
+            budget: the most this call may spend, in USD, or a `dfllm.Budget` for a day or a tag. Each request reserves
+                the most it could cost before it is sent; rows that do not fit end as ``BudgetExceeded``. It needs a
+                known price and `max_tokens`.
             limits: how hard the provider may be asked, as in ``dfllm.Limits(concurrency=20)``.
             timeout: seconds one answer may take.
-            tag: a word of yours for this call, shown in its report.
+            tag: a word of yours for this call, shown in its report and in `dfllm.runs`; a budget may be for it.
             details: adds ``_key _model _source _tokens_in _tokens_out _cost _seconds _finish`` behind `into`; cost in
                 USD, missing where no price is known.
             progress: whether a bar is drawn; None draws it in notebooks and terminals.

@@ -15,6 +15,7 @@ import pandas as pd
 import dfllm
 from dfllm import _tables
 from dfllm._cli.options import asking, printing_json
+from dfllm._cli.runs import runs
 from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, clean, fail, line, tell
 from dfllm._cli.simulate import simulate
 from dfllm._cli.store import store
@@ -73,6 +74,7 @@ def main() -> None:
     """Run the command line."""
 
 
+main.add_command(runs)
 main.add_command(simulate)
 main.add_command(store)
 
@@ -150,12 +152,17 @@ def _reason(error: OSError) -> str:
 
 
 #: Options of ours; the others are the accessor's.
-_OURS = ("prompt", "source", "output", "kind_in", "kind_out", "in_place", "store", "concurrency", "rpm", "tpm")
+_OURS = (
+    *("prompt", "source", "output", "kind_in", "kind_out", "in_place", "store"),
+    *("concurrency", "rpm", "tpm", "budget_per"),
+)
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if name not in _OURS}
     limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
+    if given["budget"] is not None:
+        options["budget"] = dfllm.Budget(given["budget"], per=given["budget_per"])
     return {**options, "limits": dfllm.Limits(**limits) if limits else None}
 
 

@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 import pandas as pd
 
+from dfllm._core.budget import dollars
 from dfllm._core.meter import LimitUse
 from dfllm._run.tally import Latency
 from dfllm._work import Ending
@@ -42,6 +43,9 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 </div>
 {% endif %}
 <div style="opacity:.8">{{ sent }}{% if paid %} · {{ paid }}{% endif %}</div>
+{% if saved %}
+<div style="opacity:.8">{{ saved }}</div>
+{% endif %}
 {% if speed %}
 <div style="opacity:.8">{{ speed }}</div>
 {% endif %}
@@ -158,9 +162,10 @@ class Run:
         """Return the counts as plain values, fit for JSON.
 
         Returns:
-            Counts by name; ``seconds`` a float; ``cost_usd`` a float, or None where no price is known; ``errors`` and
-            ``retries`` mappings from type to count; ``latency`` and ``limits`` mappings of what the properties of that
-            name have, or None.
+            Counts by name; ``seconds`` a float; ``cost_usd`` a float, or None where no price is known; ``maybe_usd``
+            the most that attempts can have cost which may have been billed without an answer; ``saved_store_usd`` and
+            ``saved_dedupe_usd`` what known and equal rows would have cost; ``errors`` and ``retries`` mappings from
+            type to count; ``latency`` and ``limits`` mappings of what the properties of that name have, or None.
         """
         ending, tally = self._ending, self._ending.tally
         return {
@@ -181,6 +186,9 @@ class Run:
             "tokens_cached": tally.tokens_cached,
             "cached_share": _rounded(self.cached_share),
             "cost_usd": None if tally.unpriced else tally.cost / 1e9,
+            "maybe_usd": tally.maybe_cost / 1e9,
+            "saved_store_usd": tally.saved_store / 1e9,
+            "saved_dedupe_usd": tally.saved_shared / 1e9,
             "seconds": round(ending.seconds, 3),
             "rows_per_second": _rounded(self.rows_per_second),
             "tokens_per_second": _rounded(self.tokens_per_second),
@@ -202,7 +210,8 @@ class Run:
         parts = [f"{facts['rows']:,} rows: {facts['ok']:,} ok, {facts['failed']:,} failed, {facts['known']:,} known"]
         parts += [f"{facts['skipped']:,} skipped"] if facts["skipped"] else []
         parts += [f"{facts['sent']:,} sent", self._tokens(), self._price()]
-        parts += [f"{facts['seconds']:.1f} s", *self._speed()]
+        parts += [f"up to {dollars(self._ending.tally.maybe_cost)} more may be billed"] if facts["maybe_usd"] else []
+        parts += [*self._saved(), f"{facts['seconds']:.1f} s", *self._speed()]
         parts += [self._retried()] if facts["retries"] else []
         return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
 
@@ -219,6 +228,12 @@ class Run:
         if tally.unpriced == tally.asked:
             return "price unknown"
         return priced if not tally.unpriced else f"{priced} and {tally.unpriced:,} answers of unknown price"
+
+    def _saved(self) -> list[str]:
+        """Return what the store and equal rows saved; nothing where that is nothing, or unknown."""
+        tally = self._ending.tally
+        saved = ((tally.saved_store, "by the store"), (tally.saved_shared, "by equal rows"))
+        return [f"{dollars(nano)} saved {how}" for nano, how in saved if nano]
 
     def _retried(self) -> str:
         retried = self._ending.tally.retries.most_common(4)
@@ -260,6 +275,7 @@ class Run:
         known = tally.known_ok
         bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
         unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
+        unsure += f": up to {dollars(tally.maybe_cost)}" if unsure and tally.maybe_cost else ""
         errors = self._errors()
         return _PAGE.render(
             model=ending.model,
@@ -278,6 +294,7 @@ class Run:
             sent=f"{tally.requests:,} requests" + (f", {self._retried()}" if tally.retries else ""),
             speed=" · ".join(self._speed()),
             paid=f"{self._tokens()} · {self._price()}" if tally.asked else "nothing paid",
+            saved=" · ".join(self._saved()),
             unsure=unsure,
             failed=f"{tally.failed:,}",
             errors=errors,

@@ -250,7 +250,7 @@ def test_who_was_swept_comes_back_as_somebody_new(connection, clock):
 
 def test_claims_of_no_owner_are_nobodys(connection, claims):
     """A claim whose owner was removed is taken."""
-    connection.execute("INSERT INTO claims VALUES (?, 77, 'run', 1.0)", (KEYS[0],))
+    connection.execute("INSERT INTO claims VALUES (?, 77, 'run', 1.0, 0)", (KEYS[0],))
 
     assert Claimed([KEYS[0]], [], []) == claims.take(connection, KEYS[:1], "run", 0.0)
 

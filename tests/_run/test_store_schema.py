@@ -92,7 +92,7 @@ def test_a_newer_store_is_refused(tmp_path):
     with plain(path) as connection:
         connection.execute("PRAGMA user_version = 7")
 
-    with pytest.raises(StoreError, match=r"newer dfllm: version 7, this one reads up to 1. Upgrade dfllm"):
+    with pytest.raises(StoreError, match=rf"newer dfllm: version 7, this one reads up to {VERSION}. Upgrade dfllm"):
         Store(path)
 
 
@@ -115,9 +115,13 @@ def test_older_stores_are_brought_up_to_date(tmp_path, monkeypatch):
     store = Store(path)
     store.save([ENTRY], "run").result()
     store.close()
-    steps = {**store_schema.STEPS, 1: ("CREATE TABLE more(a)",), 2: ("ALTER TABLE more ADD COLUMN b",)}
+    steps = {
+        **store_schema.STEPS,
+        VERSION: ("CREATE TABLE more(a)",),
+        VERSION + 1: ("ALTER TABLE more ADD COLUMN b",),
+    }
     monkeypatch.setattr(store_schema, "STEPS", steps)
-    monkeypatch.setattr(store_schema, "VERSION", 3)
+    monkeypatch.setattr(store_schema, "VERSION", VERSION + 2)
 
     store = Store(path)
     known = store.known([KEY])
@@ -127,15 +131,15 @@ def test_older_stores_are_brought_up_to_date(tmp_path, monkeypatch):
         columns = [row[1] for row in connection.execute("PRAGMA table_info(more)")]
 
     assert [b"body"] == [stored.body for stored in known]
-    assert (3, ["a", "b"]) == (version, columns)
+    assert (VERSION + 2, ["a", "b"]) == (version, columns)
 
 
 def test_a_step_that_fails_leaves_the_version_before(tmp_path, monkeypatch):
     """Steps are whole or not at all."""
     path = tmp_path / "store.db"
     Store(path).close()
-    monkeypatch.setattr(store_schema, "STEPS", {1: ("CREATE TABLE more(a)", "no sql")})
-    monkeypatch.setattr(store_schema, "VERSION", 2)
+    monkeypatch.setattr(store_schema, "STEPS", {VERSION: ("CREATE TABLE more(a)", "no sql")})
+    monkeypatch.setattr(store_schema, "VERSION", VERSION + 1)
 
     with pytest.raises(StoreError, match="syntax error"):
         Store(path)

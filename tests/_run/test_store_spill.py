@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfllm._run import store_spill
-from dfllm._run.store_rows import Attempt, Entry, note_of, row_of
+from dfllm._run.store_rows import Attempt, Entry, Spend, note_of, row_of
 from dfllm._run.store_spill import put_away, spill, spills_of
 
 ROW = row_of(Entry(b"k" * 20, b'{"id": 1}\xff\x00', "openai", "gpt-mini", 1.5, 0.25, 1234))
@@ -54,15 +54,17 @@ numbers = st.floats(0, 1e12, allow_nan=False)
     status=st.none() | st.integers(100, 599),
 )
 def test_what_goes_in_comes_out(tmp_path_factory, body, provider, model, created, seconds, cost, status):
-    """Any answer and any attempt survive the way through a spill file."""
+    """Any answer, attempt and amount survive the way through a spill file."""
     place = tmp_path_factory.mktemp("spill") / "store.db"
     row = row_of(Entry(b"k" * 20, body, provider, model, created, seconds, cost))
     note = note_of(Attempt(b"k" * 20, provider, created, "paid", model, status, body if status else None))
 
-    file = spill(place, [row, ROW], [note])
+    spend = Spend("run", b"k" * 20, created, "paid", status, None, None, cost)
+
+    file = spill(place, [row, ROW], [note], [spend])
     found = spills_of(place)
 
-    assert [(file, [row, ROW], [note], 0)] == found
+    assert [(file, [row, ROW], [note], [spend], 0)] == found
 
 
 @posix
@@ -88,7 +90,7 @@ def test_without_room_it_goes_to_a_folder_of_ours(path, monkeypatch):
 
     assert Path(tempfile.gettempdir()) / f"dfllm-{os.getuid()}" == file.parent
     assert 0o700 == stat.S_IMODE(file.parent.stat().st_mode)
-    assert [(file, [ROW], [NOTE], 0)] == spills_of(path)
+    assert [(file, [ROW], [NOTE], [], 0)] == spills_of(path)
 
 
 def test_each_store_takes_its_own(path, monkeypatch):
@@ -167,7 +169,7 @@ def test_damaged_lines_are_counted_and_the_others_read(path, line):
     file = spill(path, [ROW], [NOTE])
     file.write_bytes(line + b"\n" + file.read_bytes())
 
-    assert [(file, [ROW], [NOTE], 1)] == spills_of(path)
+    assert [(file, [ROW], [NOTE], [], 1)] == spills_of(path)
 
 
 def test_a_changed_letter_is_noticed(path):
@@ -175,7 +177,7 @@ def test_a_changed_letter_is_noticed(path):
     file = spill(path, [ROW], [NOTE])
     file.write_bytes(file.read_bytes().replace(b"gpt-mini", b"gpt-maxi").replace(b'"run"', b'"ran"'))
 
-    assert [(file, [], [], 2)] == spills_of(path)
+    assert [(file, [], [], [], 2)] == spills_of(path)
 
 
 def test_a_line_that_is_no_row_is_damaged(path):

@@ -144,6 +144,16 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         {"default": None},
         "Whether columns that exist are replaced; if neither is said, those an earlier run made are.",
     ),
+    (
+        ["--budget"],
+        {"type": click.FloatRange(0, min_open=True), "metavar": "USD"},
+        "The most that may be spent; rows that do not fit end as BudgetExceeded.",
+    ),
+    (
+        ["--budget-per"],
+        {"type": click.Choice(["call", "day", "tag"]), "default": "call", "show_default": True},
+        "Over what --budget is counted: this call, all calls of the day (UTC), or all with the same --tag.",
+    ),
     (["--concurrency"], {"type": click.IntRange(1), "metavar": "N"}, "The most requests in flight."),
     (
         ["--rpm"],

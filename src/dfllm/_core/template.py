@@ -51,12 +51,13 @@ class Prompt:
         prefix: what the messages of every row begin with: whole ones, then as much of the next as stands before
             anything of its row.
         fixed_bytes: how much text is the same in every row, wherever it stands.
+        turns: how many messages a row's conversation has.
 
     Raises:
         TemplateError: a template cannot be read, or has in it what no prompt may have.
     """
 
-    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns", "fixed_bytes", "prefix")
+    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns", "fixed_bytes", "prefix", "turns")
 
     def __init__(self, recipe: Recipe) -> None:
         parts = [
@@ -79,6 +80,7 @@ class Prompt:
             else len(part.constant.content.encode("utf-8", "surrogatepass"))
             for part in parts
         )
+        self.turns = len(parts)
 
     def renderer(self, clock: Callable[[], float] = time.thread_time) -> Render:
         """Return a function from one row's values to its messages. It is for one thread at a time.

@@ -123,6 +123,7 @@ FailureType: TypeAlias = Literal[
     "BadInput",
     "NotSent",
     "Cancelled",
+    "BudgetExceeded",
     "RateLimited",
     "QuotaExhausted",
     "Overloaded",

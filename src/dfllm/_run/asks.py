@@ -31,6 +31,8 @@ class Ask:
         unsure: those of them that may have been billed without an answer.
         repairs: those of them that asked to mend an answer.
         unmended: the answer that was to be mended.
+        missed: what the last attempt came to that was or may have been billed.
+        is_reserved: whether the next attempt's cost is reserved.
         under_way: whether an attempt has begun and not ended.
         started: when the last attempt began.
         seconds: how long it took.
@@ -39,8 +41,10 @@ class Ask:
     __slots__ = (
         "answered",
         "content",
+        "is_reserved",
         "key",
         "messages",
+        "missed",
         "repairs",
         "seconds",
         "started",
@@ -59,17 +63,27 @@ class Ask:
         self.unsure = 0
         self.repairs = 0
         self.unmended: Outcome | None = None
+        self.missed: Failure | None = None
+        self.is_reserved = True
         self.under_way = False
         self.started = 0.0
         self.seconds = 0.0
 
 
 class Missed(NamedTuple):
-    """An attempt that gave no answer but was, or may have been, billed."""
+    """An attempt that gave no answer but was, or may have been, billed.
+
+    Attributes:
+        key: the question's key.
+        failure: what it came to.
+        body: what came back, where anything did.
+        size: bytes of the request's body.
+    """
 
     key: Key
     failure: Failure
     body: bytes | None
+    size: int
 
 
 class Attempt(NamedTuple):

@@ -24,12 +24,14 @@ class Landed(NamedTuple):
         outcome: its answer or failure.
         body: the provider's bytes, where the outcome is kept.
         seconds: how long the last attempt took.
+        size: bytes of its request's body.
     """
 
     key: Key
     outcome: Outcome
     body: bytes | None
     seconds: float
+    size: int
 
 
 class Commits:

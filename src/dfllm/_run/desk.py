@@ -84,6 +84,7 @@ class Order:
         cells: from a window's start and stop to its values.
         cache: what the store is used for.
         stop_at_failure: whether the first failed row ends the run.
+        tag: the user's word for the call.
     """
 
     prompt: Prompt
@@ -94,6 +95,7 @@ class Order:
     cells: Callable[[int, int], Block]
     cache: Cache = "use"
     stop_at_failure: bool = False
+    tag: str | None = None
 
 
 class Missing(msgspec.Struct, frozen=True, gc=False):

@@ -10,19 +10,22 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import repeat
 from typing import TypeVar
 
+from dfllm._core.budget import Budget
 from dfllm._core.errors import StoreError
 from dfllm._core.retry import is_kept
 from dfllm._core.types import Failure, Key, Messages, Outcome, Response
 from dfllm._run.asks import Ask, Missed
+from dfllm._run.bill import Bill
 from dfllm._run.collector import room_for
 from dfllm._run.commits import Landed
 from dfllm._run.desk import WINDOW, Desk, Missing, Order, Settled, Sink, Source, Window
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
-from dfllm._run.store import Attempt, Entry, Store
+from dfllm._run.store import Store
 from dfllm._run.tally import Tally
 
 T = TypeVar("T")
@@ -31,6 +34,8 @@ T = TypeVar("T")
 _SLICE = 250
 #: Claims are taken for this many questions at once: two processes on one frame share it out in such pieces.
 _CLAIMS = 512
+#: And for so many under a budget, where each reserves the most it can cost from then on.
+_DEAR_CLAIMS = 64
 _GRACE_SECONDS = 10.0
 #: What a run is given memory for at least, as its places may become more.
 _USUAL = 100
@@ -48,6 +53,8 @@ class Engine:
         changed: called when the tally has changed.
         live: makes the sender, from where its groups land and its misses go.
         price: what a response costs, in 1e-9 USD.
+        most: the most a request with a body of so many bytes can cost, in 1e-9 USD; gives None where nobody knows.
+        budget: what may be spent at most; None is without end.
         repair_attempts: how often a better answer is asked for where one does not fit its schema.
         run: the run's id.
         observer: shows the run to who looks.
@@ -63,6 +70,8 @@ class Engine:
         changed: Callable[[], None],
         live: Callable[..., Live],
         price: Callable[[Response], int | None],
+        most: Callable[[int], int | None] = lambda size: None,
+        budget: Budget | None = None,
         repair_attempts: int,
         run: str,
         observer: Observer,
@@ -74,7 +83,7 @@ class Engine:
         self._tally = tally
         self._changed = changed
         self._make_live = live
-        self._price = price
+        self._bill = Bill(run, order, price=price, most=most, budget=budget, tally=tally, clock=clock)
         self._repair_attempts = repair_attempts if order.schema is not None else 0
         self._run = run
         self._observer = observer
@@ -83,6 +92,8 @@ class Engine:
         self._waiting: dict[Key, list[int]] = {}
         self._ended: dict[Key, Settled] = {}
         self._held: dict[Key, Messages] = {}
+        self._dear: dict[Key, Messages] = {}
+        self._ended_some = asyncio.Event()
         self._since = clock() if order.cache == "retry" else 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = False
@@ -100,11 +111,13 @@ class Engine:
         """
         self._loop = asyncio.get_running_loop()
         self._observer.begin(self._order.rows)
+        self._store.begin(self._bill.began(self._order.terms))
         self.live = self._make_live(
             save=self._save,
             tell=self._tell,
             missed=self._miss,
             mend=self._mend if self._repair_attempts else None,
+            afford=self._afford if self._bill.budget is not None else None,
             waiting=self._wait_for,
         )
         if self._told:
@@ -127,7 +140,18 @@ class Engine:
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
             self._tally.unsure = self.live.unsure
+            await self._close_books(broken)
             self._observer.end(self._tally, stopped=self.live.stopped, interrupted=self._interrupted, error=broken)
+
+    async def _close_books(self, broken: BaseException | None) -> None:
+        """Enter into the ledger what the run came to; a store in trouble is not waited for."""
+        assert self.live is not None
+        stopped = broken is not None or self.live.stopped is not None
+        status = "interrupted" if self._interrupted else "stopped" if stopped else "finished"
+        written = self._store.conclude(self._bill.ended(status))
+        if not self._unsaved and broken is None:
+            with suppress(StoreError):
+                await _heard(written)
 
     async def _all_rows(self) -> None:
         start = 0
@@ -210,9 +234,19 @@ class Engine:
             for one in fresh:
                 self._settle(Settled(one.key, Failure("NotSent", "not in the store, and cache='only'"), None))
             return
-        for start in range(0, len(fresh), _CLAIMS):
+        lot = _CLAIMS if self._bill.budget is None else _DEAR_CLAIMS
+        for start in range(0, len(fresh), lot):
             await self.live.room()
-            await self._claim({one.key: one.messages for one in fresh[start : start + _CLAIMS]})
+            await self._claim({one.key: one.messages for one in fresh[start : start + lot]})
+            while self._dear:
+                await self._wait_for_money()
+
+    async def _wait_for_money(self) -> None:
+        """Wait until something was settled, here or elsewhere, and ask again for what did not fit."""
+        self._ended_some.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ended_some.wait(), _POLL_SECONDS[1])
+        await self._claim(dict(self._dear))
 
     async def _claim(self, asked: dict[Key, Messages]) -> bool:
         """Claim questions and send those that are ours; return whether anything came of it."""
@@ -220,18 +254,28 @@ class Engine:
         if (stopped := self.live.stopped) is not None:
             for key in asked:
                 self._held.pop(key, None)
+                self._dear.pop(key, None)
                 unsent = stopped if stopped.type == "Cancelled" else self.live.unsent
                 self._settle(Settled(key, unsent, None))
             return True
         try:
-            claimed = await _heard(self._store.claim(list(asked), self._run, since=self._since))
+            reserves, cap = self._bill.reserves(map(self._desk.encode, asked.values())), self._bill.cap()
+            claim = self._store.claim(list(asked), self._run, since=self._since, reserves=reserves, cap=cap)
+            claimed = await _heard(claim)
         except StoreError as error:
             self._stop_for_store(error)
             return await self._claim(asked)
         for key in claimed.held:
             self._held[key] = asked[key]
-        for key in (*claimed.mine, *claimed.answered):
+        for key in (*claimed.mine, *claimed.answered, *claimed.dear):
             self._held.pop(key, None)
+        for key in (*claimed.mine, *claimed.answered, *claimed.held):
+            self._dear.pop(key, None)
+        for key in claimed.dear:
+            self._dear[key] = asked[key]
+            if not claimed.reserved:  # and nothing will be given back that it could wait for
+                del self._dear[key]
+                self._settle(Settled(key, self._bill.refusal(self._desk.encode(asked[key]), claimed.left), None))
         self.live.add([Ask(key, self._desk.encode(asked[key]), asked[key]) for key in claimed.mine])
         if claimed.answered:
             await self._adopt(claimed.answered)
@@ -260,18 +304,20 @@ class Engine:
 
     def _save(self, group: list[Landed]) -> Future[None]:
         """Begin to put a group of ended questions on disk."""
-        entries, bare = [], []
-        for key, outcome, body, seconds in group:
+        entries, bare, spends = [], [], []
+        for key, outcome, body, seconds, size in group:
             if body is None:
                 bare.append(key)
             else:
-                entries.append(self._entry(key, body, seconds, self._cost(outcome)))
+                entry, spend = self._bill.paid(key, outcome, body, seconds, size)
+                entries.append(entry)
+                spends.append(spend)
         if self._unsaved and not entries:
             # The store is in trouble, and nobody need wait for it: who has ended gives up its claims as a whole.
             nothing: Future[None] = Future()
             nothing.set_result(None)
             return nothing
-        return self._store.save(entries, self._run, free=bare)
+        return self._store.save(entries, self._run, free=bare, spends=spends)
 
     def _tell(self, group: list[Landed], error: BaseException | None) -> None:
         """Tell the rows of a group what became of them, now that it is on disk or cannot be."""
@@ -280,14 +326,26 @@ class Engine:
         elif error is not None:
             raise error
         interpret = self._desk.interpret
-        for key, said, body, seconds in group:
-            cost = self._cost(said)
+        for key, said, body, seconds, size in group:
+            cost = self._bill.cost(said, size)
             if body is not None:
-                self._pay(said, cost, seconds)
+                self._bill.pay(said, cost, seconds)
             outcome, cells = interpret(said)
             source: Source | None = "live" if is_kept(said) else None
             self._settle(Settled(key, outcome, cells, source, seconds or None, cost))
+        self._ended_some.set()
         self._changed()
+
+    async def _afford(self, ask: Ask) -> bool:
+        """Reserve one more attempt; return whether that fits."""
+        cap = self._bill.cap()
+        assert cap is not None
+        most = self._bill.most(ask.content)
+        try:
+            ask.is_reserved = await _heard(self._store.reserve(ask.key, self._run, most, cap)) is None
+        except StoreError as error:
+            self._stop_for_store(error)
+        return ask.is_reserved
 
     def _mend(self, ask: Ask, outcome: Outcome, body: bytes | None) -> bytes | None:
         """Return the body that asks for a better answer where this one is none, and keep this one."""
@@ -298,25 +356,12 @@ class Engine:
         assert self.live is not None
         self.live.retries[failure.type] += 1
         if body is not None and is_kept(outcome):
-            cost = self._cost(outcome)
-            self._pay(outcome, cost, ask.seconds)
-            self._miss(Missed(ask.key, failure, body))
+            entry, spend = self._bill.paid(ask.key, outcome, body, ask.seconds, len(ask.content))
+            self._bill.pay(outcome, spend.cost, ask.seconds)
+            self._store.journal([self._bill.noted(Missed(ask.key, failure, body, 0))])
             # On disk before the next is asked for: after a crash it is the row's answer, and nothing is paid again.
-            self._store.save([self._entry(ask.key, body, ask.seconds, cost)], self._run)
+            self._store.save([entry], self._run, spends=[spend])
         return content
-
-    def _entry(self, key: Key, body: bytes, seconds: float, cost: int | None) -> Entry:
-        terms = self._order.terms
-        return Entry(key, body, terms.provider, terms.model, self._clock(), seconds, cost)
-
-    def _cost(self, outcome: Outcome) -> int | None:
-        response = outcome.response if isinstance(outcome, Failure) else outcome
-        return self._price(response) if response is not None else None
-
-    def _pay(self, outcome: Outcome, cost: int | None, seconds: float) -> None:
-        response = outcome.response if isinstance(outcome, Failure) else outcome
-        if response is not None:
-            self._tally.pay(response, cost, seconds)
 
     def _wait_for(self, what: str | None) -> None:
         self._tally.waiting = what
@@ -331,6 +376,8 @@ class Engine:
 
     def _settle_rows(self, positions: Sequence[int], settled: Settled) -> None:
         self._sink.put(positions, settled)
+        if settled.source == "live" and len(positions) > 1:
+            self._tally.saved_shared += (settled.cost or 0) * (len(positions) - 1)
         if self._tally.count(repeat(settled, len(positions))) and self._order.stop_at_failure:
             self._stop_at_failure()
 
@@ -347,17 +394,7 @@ class Engine:
         self.live.stop(cause, cause)
 
     def _miss(self, missed: Missed) -> None:
-        failure = missed.failure
-        attempt = Attempt(
-            missed.key,
-            self._run,
-            self._clock(),
-            failure.billing or "maybe",
-            str(failure),
-            failure.status,
-            missed.body,
-        )
-        self._store.journal([attempt])
+        self._store.journal([self._bill.noted(missed)], [self._bill.missed(missed)])
 
 
 def _alike(bounds: tuple[int, int], settled: Settled) -> Window:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -39,6 +39,8 @@ class Live:
         gate: where the first request goes alone.
         patience: seconds without a success, in an outage or of nothing but 429, after which the run stops.
         mend: makes the body that asks for a better answer, where one is to be asked for; called with each answer.
+        afford: reserves the cost of one more attempt where an earlier one was or may have been billed; false where
+            that does not fit the budget. None where there is none.
         waiting: hears what the run waits for, and None when it goes on.
         uniform: a random number in [0, 1).
         **sending: what else `Sender` takes.
@@ -61,6 +63,7 @@ class Live:
         gate: Gate,
         patience: float,
         mend: Callable[[Ask, Outcome, bytes | None], bytes | None] | None = None,
+        afford: Callable[[Ask], Awaitable[bool]] | None = None,
         waiting: Callable[[str | None], None] = lambda what: None,
         uniform: Callable[[], float] = random.random,
         **sending: Any,
@@ -69,6 +72,7 @@ class Live:
         self._gate = gate
         self._patience = patience
         self._mend = mend
+        self._afford = afford
         self._waiting = waiting
         self._uniform = uniform
         self._sender = Sender(
@@ -229,7 +233,7 @@ class Live:
                 committed = await self._carry(ask)
             except asyncio.CancelledError:
                 if ask.under_way:
-                    self._put(Landed(ask.key, ask.unmended or self._sender.dropped(ask), None, 0.0))
+                    self._put(Landed(ask.key, ask.unmended or self._sender.dropped(ask), None, 0.0, 0))
                 else:
                     self._put_unsent(ask)
                 if self.stopped is None and not self._abandoned:
@@ -241,6 +245,8 @@ class Live:
 
     async def _carry(self, ask: Ask) -> asyncio.Future[None] | None:
         """Send one question; return what tells of its commit, or None where it went back to the queue."""
+        if not ask.is_reserved and self._afford is not None and not await self._afford(ask):
+            return self._end_unaffordable(ask)
         outcome, body = await self._sender.send(ask)
         if ask is self._probe:
             self._probe = None
@@ -250,7 +256,7 @@ class Live:
             self._is_limited = False
             self._waiting(None)
         if self._mend is not None and self.stopped is None and (better := self._mend(ask, outcome, body)):
-            ask.content, ask.tries = better, 0  # another question, with tries of its own
+            ask.content, ask.tries, ask.is_reserved = better, 0, False  # another question, with tries of its own
             if kept:
                 ask.unmended = outcome
             self._requeue(ask)
@@ -258,15 +264,22 @@ class Live:
         if not isinstance(outcome, Failure):
             self.succeeded = True
             self._complaint = ("", 0)
-            return self._put(Landed(ask.key, outcome, body, ask.seconds))
+            return self._put(Landed(ask.key, outcome, body, ask.seconds, len(ask.content)))
         if self._again(ask, outcome):
             return None
         self._consider_stop(outcome)
         self.succeeded = self.succeeded or kept
         if not kept and ask.unmended is not None:
             # No better answer could be had. The one there is was paid for, and is on disk already.
-            return self._put(Landed(ask.key, ask.unmended, None, ask.seconds))
-        return self._put(Landed(ask.key, outcome, body if kept else None, ask.seconds))
+            return self._put(Landed(ask.key, ask.unmended, None, ask.seconds, 0))
+        return self._put(Landed(ask.key, outcome, body if kept else None, ask.seconds, len(ask.content)))
+
+    def _end_unaffordable(self, ask: Ask) -> asyncio.Future[None]:
+        """Leave it at what the last attempt came to; another one would not fit the budget."""
+        if ask is self._probe:
+            self._probe = None
+            self._outage.is_due = True  # somebody else may go and see
+        return self._put(Landed(ask.key, ask.unmended or ask.missed or self.unsent, None, ask.seconds, 0))
 
     # Trying again.
 
@@ -356,7 +369,7 @@ class Live:
             self.stop(failure)
 
     def _put_unsent(self, ask: Ask) -> None:
-        self._put(Landed(ask.key, ask.unmended or self.unsent, None, 0.0))
+        self._put(Landed(ask.key, ask.unmended or self.unsent, None, 0.0, 0))
 
     def _put(self, landed: Landed) -> asyncio.Future[None]:
         return self._commits.put(landed, min(GROUP, len(self._workers)))

@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dfllm._core.errors import near
+from dfllm._core.errors import OptionError, near
 from dfllm._core.tempo import Tempo
 from dfllm._core.types import Failure, Response
 from dfllm._run import loop
+from dfllm._run.bounds import most_of
 from dfllm._run.desk import Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.gate import Gate
@@ -35,6 +36,8 @@ _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "U
 #: Below this no process is short of file descriptors; and what a rate may come to keep in flight.
 _MANY = 500
 _MOST = 4_000
+#: A request for a better answer has the answer and what is wrong with it behind the rest.
+_MENDING_TURNS = 2
 
 
 class Lane(NamedTuple):
@@ -171,7 +174,7 @@ def engine_for(
         price_as: the provider's name in the price data; None where there is no price.
 
     Raises:
-        OptionError: the base URL may not be used. Nothing was sent.
+        OptionError: the base URL may not be used, or a budget could not be kept. Nothing was sent.
         StoreError: the store cannot be opened. Nothing was sent.
     """
     from dfllm._run.http import allow_descriptors, route
@@ -204,6 +207,9 @@ def engine_for(
     price: Callable[[Response], int | None] = (
         pricer(price_as, order.terms.model) if price_as is not None else lambda response: None
     )
+    most = most_of(price, messages=order.prompt.turns + _MENDING_TURNS, tokens_out=order.terms.max_tokens)
+    if settings.budget is not None and most(1) is None:
+        raise _no_bound(order, price)
     return Engine(
         order,
         store=process.store(settings),
@@ -212,9 +218,24 @@ def engine_for(
         changed=changed,
         live=live,
         price=price,
+        most=most,
+        budget=settings.budget,
         repair_attempts=settings.repair_attempts,
         run=run,
         observer=observer,
+    )
+
+
+def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:
+    model = f"{order.terms.provider.partition(' ')[0]}/{order.terms.model}"
+    if price(Response("", tokens_in=1, tokens_out=1)) is None:
+        return OptionError(
+            f"There is a budget, and the price of {model} is unknown, so it could not be kept. Nothing was sent. "
+            f"Tell the price with dfllm.configure(prices=...), or go without a budget."
+        )
+    return OptionError(
+        f"There is a budget, and nothing bounds the output of {model}, so it could not be kept. Nothing was sent. "
+        f"Say max_tokens=."
     )
 
 

@@ -88,7 +88,7 @@ class Sender:
         """Return what a question that is dropped in flight comes to; it may have been billed."""
         failure = Failure("Cancelled", "in flight when the run was interrupted", "maybe", tries=ask.tries)
         self.unsure += 1
-        self._missed(Missed(ask.key, failure, None))
+        self._missed(Missed(ask.key, failure, None, len(ask.content)))
         if self._seen is not None:
             self._seen(Attempt(ask.key, ask.tries, failure, self._clock() - ask.started, ask.content, None))
         return failure
@@ -171,5 +171,6 @@ class Sender:
             ask.unsure += 1
             self.unsure += 1
         if failure.billing in ("paid", "maybe") and not is_kept(failure):
-            self._missed(Missed(ask.key, failure, body))
+            self._missed(Missed(ask.key, failure, body, len(ask.content)))
+            ask.missed, ask.is_reserved = failure, False
         return replace(failure, tries=ask.tries) if ask.tries > 1 else failure

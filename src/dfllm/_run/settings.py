@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import platformdirs
 
+from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.secret import Secret
@@ -78,6 +79,7 @@ class Settings:
         patience: seconds to go on waiting for a provider that answers nothing but "later".
         resend_ambiguous: how often a request is sent again that may have been billed without an answer.
         repair_attempts: how often a paid request asks for a better answer where one does not fit its schema.
+        budget: what may be spent at most; a number is in USD and for each call.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
         prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
             does not.
@@ -91,6 +93,7 @@ class Settings:
     patience: float = 7200.0
     resend_ambiguous: int = 1
     repair_attempts: int = 1
+    budget: Budget | None = None
     durability: Literal["normal", "full"] = "normal"
     prompt_caching: Literal["auto", "off"] = "auto"
 
@@ -114,7 +117,7 @@ def configure(**settings: Any) -> None:
 
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
-            ``resend_ambiguous``, ``repair_attempts``, ``durability``, ``prompt_caching``.
+            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``durability``, ``prompt_caching``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -199,6 +202,8 @@ def _checked(name: str, value: Any) -> Any:
             raise OptionError(f"store={str(value)!r} is no path; it takes a file, or a folder to keep the store in.")
         return Path(value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name == "budget" and number:
+        return Budget(value)
     fits = {
         "model": isinstance(value, str) and bool(value),
         "limits": isinstance(value, Limits),
@@ -207,12 +212,14 @@ def _checked(name: str, value: Any) -> Any:
         "patience": number and value >= 0,
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+        "budget": isinstance(value, Budget),
         "durability": value in ("normal", "full"),
         "prompt_caching": value in ("auto", "off"),
     }
     if not fits.get(name, False):
         wants = {
             "limits": "dfllm.Limits(...)",
+            "budget": "USD, or dfllm.Budget(...)",
             "durability": "'normal' or 'full'",
             "timeout": "seconds above 0",
             "prompt_caching": "'auto' or 'off', since no known provider lets one say for how long",

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from dfllm._core.budget import Cap
 from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store_fork
 from dfllm._run.store_claims import Claims
 from dfllm._run.store_errors import BROKEN, explain, is_busy, locked
 from dfllm._run.store_files import beside, is_network, make_file, make_room, refuse_foreign
+from dfllm._run.store_ledger import Began, Ended, Past, Room, Spent, past
 from dfllm._run.store_lock import FileLock
-from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Stored, note_of, pack, row_of
+from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Spend, Stored, note_of, pack, row_of
 from dfllm._run.store_schema import (
     WINDOW,
     Connect,
@@ -33,7 +35,7 @@ from dfllm._run.store_schema import (
 )
 from dfllm._run.store_spill import Spill, put_away, spill, spills_of
 from dfllm._run.store_stats import Source, Stats, Verification, stats_of, verification_of
-from dfllm._run.store_work import Claim, Desk, Journal, Save, SetAside, Work, take_in
+from dfllm._run.store_work import Beat, Claim, Desk, Journal, Reserve, Save, SetAside, Work, take_in
 from dfllm._run.store_writer import BUSY_SECONDS, Hands, Writer
 
 __all__ = ["Attempt", "Claimed", "Entry", "Source", "Stats", "Store", "Stored", "Verification"]
@@ -154,20 +156,42 @@ class Store:
         if first:
             self._warn("has damaged entries; they are set aside and asked again. `dfllm store verify` shows how many.")
 
-    def claim(self, keys: Sequence[bytes], run: str, *, since: float = 0.0) -> Future[Claimed]:
+    def claim(
+        self,
+        keys: Sequence[bytes],
+        run: str,
+        *,
+        since: float = 0.0,
+        reserves: Sequence[int] = (),
+        cap: Cap | None = None,
+    ) -> Future[Claimed]:
         """Ask which keys this run may send; equal keys count once.
 
         Args:
             keys: what the run wants to know.
             run: the run's id.
             since: answers older than this, in unix seconds, do not count.
+            reserves: the most that each key can cost, in 1e-9 USD, where there is a cap.
+            cap: what must not be passed; keys that do not fit are not claimed.
 
         Returns:
-            A future of what is the run's own, what is answered, and what others ask.
+            A future of what is the run's own, what is answered, what others ask, and what does not fit.
         """
         if not {len(key) for key in keys} <= {KEY_BYTES}:
             raise ValueError(f"A key has {KEY_BYTES} bytes.")
-        return self._submit(Claim(tuple(keys), run, since))
+        return self._submit(Claim(tuple(keys), run, since, reserves, cap))
+
+    def reserve(self, key: bytes, run: str, amount: int, cap: Cap) -> Future[Room | None]:
+        """Reserve for one more attempt; the future is None where it fits, else what is left."""
+        return self._submit(Reserve(key, run, amount, cap))
+
+    def begin(self, began: Began) -> Future[None]:
+        """Enter a run into the ledger."""
+        return self._submit(began)
+
+    def conclude(self, ended: Ended) -> Future[None]:
+        """Enter how a run ended into the ledger."""
+        return self._submit(ended)
 
     def end(self, run: str) -> None:
         """Hear that a run has ended that could not release its claims, as when the store was locked.
@@ -181,7 +205,9 @@ class Store:
         """Runs that have ended without releasing their claims; whoever opens the store anew passes them on."""
         return frozenset(self._claims.ended)
 
-    def save(self, entries: Sequence[Entry], run: str, *, free: Sequence[bytes] = ()) -> Future[None]:
+    def save(
+        self, entries: Sequence[Entry], run: str, *, free: Sequence[bytes] = (), spends: Sequence[Spend] = ()
+    ) -> Future[None]:
         """Put answers in and the run's claims on them out; the future is set when they are on disk.
 
         An answer that cannot be stored goes to a spill file, and the future says so.
@@ -190,15 +216,27 @@ class Store:
             entries: the answers.
             run: the run's id.
             free: keys that got no answer, whose claims are given back too.
+            spends: what was paid for them.
 
         Raises:
             ValueError, TypeError: an entry could not be read back as it is.
         """
-        return self._submit(Save([row_of(entry) for entry in entries], run, free))
+        return self._submit(Save([row_of(entry) for entry in entries], run, free, spends))
 
-    def journal(self, attempts: Sequence[Attempt]) -> Future[None]:
-        """Note attempts that gave no answer but may have been billed."""
-        return self._submit(Journal([note_of(attempt) for attempt in attempts]))
+    def journal(self, attempts: Sequence[Attempt], spends: Sequence[Spend] = ()) -> Future[None]:
+        """Note attempts that gave no answer but may have been billed, and what they may have cost."""
+        return self._submit(Journal([note_of(attempt) for attempt in attempts], spends))
+
+    def past(self) -> tuple[list[Past], list[Spent]]:
+        """Return every run, newest first, and what was spent by run and day.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with suppress(StoreError):
+            self._submit(Beat()).result()  # runs of processes that are gone are known as such from here on
+        with self._explained(), self._apart() as connection:
+            return past(connection)
 
     def stats(self) -> Stats:
         """Count what is in the store.
@@ -299,11 +337,12 @@ class Store:
     def _rescue(self, works: Sequence[Work]) -> str:
         rows = [row for work in works if isinstance(work, Save) for row in work.rows]
         notes = [note for work in works if isinstance(work, Journal) for note in work.notes]
-        if not rows and not notes:
+        spends = [spend for work in works if isinstance(work, (Save, Journal)) for spend in work.spends]
+        if not rows and not notes and not spends:
             return ""
         what = f"{len(rows)} answers" if rows else f"{len(notes)} attempts"
         try:
-            file = spill(self.path, rows, notes)
+            file = spill(self.path, rows, notes, spends)
         except (OSError, TypeError, ValueError) as error:
             return f"{what} could be kept nowhere else ({error}); they are in the frame only."
         return f"{what} are kept in {file}; the store takes them in when it is next opened."
@@ -315,7 +354,7 @@ class Store:
     def _take_in(self, connection: sqlite3.Connection) -> list[Spill]:
         spills = spills_of(self.path)
         for each in spills:
-            take_in(connection, each.rows, each.notes)
+            take_in(connection, each.rows, each.notes, each.spends)
         return spills
 
     def pause(self) -> None:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
+from dfllm._core.budget import Cap
+from dfllm._run import store_ledger
+from dfllm._run.store_ledger import Room, in_lots
 from dfllm._run.store_rows import Claimed
 from dfllm._run.store_schema import WINDOW, text_of
 
 _PROC = Path("/proc")
-_LOTS = (64, 16, 4, 1)
-T = TypeVar("T")
 
 _ANSWERED = """
     SELECT n.i FROM numbers n CROSS JOIN entries e ON e.key = substr(:keys, n.i * 20 + 1, 20)
@@ -33,19 +34,6 @@ _CLAIMED = """
     FROM numbers n CROSS JOIN claims c ON c.key = substr(:keys, n.i * 20 + 1, 20)
     WHERE n.i < :count
 """
-
-
-def in_lots(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut rows into lots for one statement each, of few different sizes, so that SQLite knows the statements.
-
-    A statement a row would hand the interpreter's lock to and fro for each, against an event loop that is always busy:
-    commits would take ten times as long as their work.
-    """
-    start = 0
-    for size in _LOTS:
-        while len(rows) - start >= size:
-            yield rows[start : start + size]
-            start += size
 
 
 class Owner(NamedTuple):
@@ -117,50 +105,106 @@ class Claims:
         """Hear that a run has ended that could not give its claims back: anyone may take them from now on."""
         self.ended.add(run)
 
-    def take(self, connection: sqlite3.Connection, keys: Sequence[bytes], run: str, since: float) -> Claimed:
-        """Claim what is neither answered since then nor asked by another live run."""
+    def take(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[bytes],
+        run: str,
+        since: float,
+        reserves: Sequence[int] = (),
+        cap: Cap | None = None,
+    ) -> Claimed:
+        """Claim what is neither answered since then nor asked by another live run, and what the cap has room for."""
+        prices = dict(zip(keys, reserves, strict=True)) if cap is not None else {}
         keys = list(dict.fromkeys(keys))
-        me = self._show_up(connection)
+        me = self.show_up(connection)
         claimed = Claimed([], [], [])
+        dear: list[bytes] = []
         for first in range(0, len(keys), WINDOW):
-            self._take(connection, keys[first : first + WINDOW], (me, run), since, claimed)
+            self._take(connection, keys[first : first + WINDOW], (me, run), since, claimed, dear, prices, cap)
         if claimed.mine:
             self._runs.add(run)
             self.holding = True
-        return claimed
+        if cap is None:
+            return claimed
+        return claimed._replace(dear=dear, **store_ledger.room(connection, cap)._asdict())
+
+    def reserve(self, connection: sqlite3.Connection, key: bytes, run: str, amount: int, cap: Cap) -> Room | None:
+        """Reserve for one more attempt at a key; return what is left where that does not fit, else None."""
+        me = self.show_up(connection)
+        found = store_ledger.room(connection, cap)
+        if amount > found.left:
+            return found
+        sql = (
+            "INSERT INTO claims(key, owner, run, at, reserved) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT(key) DO UPDATE SET reserved = reserved + excluded.reserved"
+        )
+        connection.execute(sql, (key, me, run, self._clock(), amount))
+        self._runs.add(run)
+        self.holding = True
+        return None
+
+    def spend(self, connection: sqlite3.Connection, pairs: Sequence[tuple[bytes, str]]) -> None:
+        """Hear that what claims reserved is spent, by key and run."""
+        sql = "UPDATE claims SET reserved = 0 WHERE key = ? AND run = ? AND reserved > 0"
+        connection.executemany(sql, pairs)
 
     def _take(
-        self, connection: sqlite3.Connection, keys: list[bytes], us: tuple[int, str], since: float, claimed: Claimed
+        self,
+        connection: sqlite3.Connection,
+        keys: list[bytes],
+        us: tuple[int, str],
+        since: float,
+        claimed: Claimed,
+        dear: list[bytes],
+        prices: Mapping[bytes, int],
+        cap: Cap | None,
     ) -> None:
         window = {"keys": b"".join(keys), "count": len(keys), "since": since, "owner": us[0], "run": us[1]}
         answered = {place for (place,) in connection.execute(_ANSWERED, window)}
-        ours, held = set(), set()
-        alive: dict[int, bool] = {us[0]: True}
-        for place, owner, is_ours, run in connection.execute(_CLAIMED, window):
-            if is_ours:
-                ours.add(place)
-                continue
-            if owner == window["owner"] and text_of(run) in self.ended:
-                continue
-            if owner not in alive:
-                alive.update(self._living(connection))
-            if alive.setdefault(owner, False):
-                held.add(place)
         now = self._clock()
+        ours, held, left_behind = self._claimed(connection, window)
+        for place in left_behind:
+            store_ledger.forfeit(connection, "key = ?", (keys[place],), now)
+        left = 0 if cap is None else store_ledger.room(connection, cap).left
         fresh = []
         for place, key in enumerate(keys):
             if place in answered:
                 claimed.answered.append(key)
             elif place in held:
                 claimed.held.append(key)
+            elif place in ours:
+                claimed.mine.append(key)
+            elif cap is not None and prices[key] > left:
+                dear.append(key)
             else:
                 claimed.mine.append(key)
-                if place not in ours:
-                    fresh.append((key, *us, now))
+                price = prices.get(key, 0)
+                left -= price
+                fresh.append((key, *us, now, price))
         for lot in in_lots(fresh):
-            places = ", ".join(["(?, ?, ?, ?)"] * len(lot))
-            sql = f"INSERT OR REPLACE INTO claims(key, owner, run, at) VALUES {places}"  # noqa: S608  # marks only
+            places = ", ".join(["(?, ?, ?, ?, ?)"] * len(lot))
+            sql = f"INSERT OR REPLACE INTO claims(key, owner, run, at, reserved) VALUES {places}"  # noqa: S608  # marks only
             connection.execute(sql, list(chain.from_iterable(lot)))
+
+    def _claimed(
+        self, connection: sqlite3.Connection, window: Mapping[str, Any]
+    ) -> tuple[set[int], set[int], list[int]]:
+        """Return which keys of a window are claimed: by us, by other live runs, and by some that have ended."""
+        ours, held, left_behind = set(), set(), []
+        alive: dict[int, bool] = {window["owner"]: True}
+        for place, owner, is_ours, run in connection.execute(_CLAIMED, window):
+            if is_ours:
+                ours.add(place)
+                continue
+            if owner not in alive:
+                alive.update(self._living(connection))
+            has_ended = owner == window["owner"] and text_of(run) in self.ended
+            if has_ended or not alive.setdefault(owner, False):
+                left_behind.append(place)
+            else:
+                held.add(place)
+        return ours, held, left_behind
 
     def free(self, connection: sqlite3.Connection, pairs: Sequence[tuple[bytes, str]]) -> None:
         """Give claims back, by key and run; those of others stay."""
@@ -174,7 +218,9 @@ class Claims:
 
     def beat(self, connection: sqlite3.Connection) -> None:
         """Show that this process lives and clear away after those that do not; rest when nothing is claimed."""
-        me = self._show_up(connection)
+        me = self.show_up(connection)
+        for run in self.ended:
+            store_ledger.forfeit(connection, "owner = ? AND run = ?", (me, run), self._clock())
         connection.executemany("DELETE FROM claims WHERE owner = ? AND run = ?", [(me, run) for run in self.ended])
         self.sweep(connection)
         if connection.execute("SELECT 1 FROM claims WHERE owner = ? LIMIT 1", (me,)).fetchone() is None:
@@ -183,19 +229,24 @@ class Claims:
     def sweep(self, connection: sqlite3.Connection) -> None:
         """Remove the claims of owners that are gone."""
         gone = [(owner,) for owner, lives in self._living(connection).items() if not lives]
+        for (owner,) in gone:
+            store_ledger.forfeit(connection, "owner = ?", (owner,), self._clock())
+            store_ledger.lose_runs(connection, owner, self._clock())
         connection.executemany("DELETE FROM claims WHERE owner = ?", gone)
         connection.executemany("DELETE FROM owners WHERE id = ?", gone)
 
     def leave(self, connection: sqlite3.Connection) -> None:
         """Give back every claim made here, as the store is closed."""
         me = self._number(connection)
+        for run in self._runs:
+            store_ledger.forfeit(connection, "owner = ? AND run = ?", (me, run), self._clock())
         connection.executemany("DELETE FROM claims WHERE owner = ? AND run = ?", [(me, run) for run in self._runs])
         # Another open store of this process may still hold some.
         connection.execute(
             "DELETE FROM owners WHERE id = ? AND NOT EXISTS (SELECT 1 FROM claims WHERE owner = owners.id)", (me,)
         )
 
-    def _show_up(self, connection: sqlite3.Connection) -> int:
+    def show_up(self, connection: sqlite3.Connection) -> int:
         """Enter this process among the owners, or say that it lives; returns its number.
 
         The number is looked up each time: others sweep an owner that is quiet, and a failed transaction takes it back.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from operator import index
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
@@ -74,11 +75,42 @@ class Claimed(NamedTuple):
         mine: nobody else asks these until they are saved or released.
         answered: the answer is in the store.
         held: another live run is asking.
+        dear: what these could cost does not fit under the cap now.
+        left: what the cap leaves, in 1e-9 USD; 0 where there is none.
+        reserved: what is reserved under the cap and not settled, here or elsewhere.
     """
 
     mine: list[bytes]
     answered: list[bytes]
     held: list[bytes]
+    dear: Sequence[bytes] = ()
+    left: int = 0
+    reserved: int = 0
+
+
+class Spend(NamedTuple):
+    """What one attempt cost, in the order it is written.
+
+    Attributes:
+        run: the run that made it.
+        key: 20 bytes.
+        at: when it ended, in unix seconds.
+        billing: ``paid``; ``estimated`` where the provider did not say what it used, and ``maybe`` where nobody knows
+            whether it was billed: then the cost is the most it can be.
+        tokens_in: input tokens; None where unknown.
+        tokens_out: output tokens; None where unknown.
+        tokens_cached: input tokens read from the provider's cache; None where unknown.
+        cost: in 1e-9 USD; None where the price is unknown.
+    """
+
+    run: str
+    key: bytes
+    at: float
+    billing: str
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    cost: int | None
 
 
 #: An entry as it is written: key, provider, model, created, seconds, cost, checksum, body.
@@ -124,6 +156,17 @@ def note_of(attempt: Attempt) -> Note:
     """Return the row to write; text that is not Unicode is escaped."""
     key, run, at, billing, error, status, body = attempt
     return key, run, float(at), billing, _unicode(error), None if status is None else index(status), body
+
+
+def spend_of(spend: Spend) -> Spend:
+    """Return the spend as it was, looked at; raises TypeError or ValueError where it is none."""
+    _, key, at, _, *counts = spend
+    if len(key) != KEY_BYTES or not math.isfinite(at):
+        raise ValueError("no spend has such a key or time")
+    for count in counts:
+        if count is not None and index(count) < 0:
+            raise ValueError(f"Amounts are 0 or more; found {count}.")
+    return spend
 
 
 def _unicode(text: str) -> str:

@@ -16,7 +16,7 @@ Durability: TypeAlias = Literal["normal", "full"]
 
 #: "dflm", so that `file` and we know whose file it is.
 APPLICATION_ID = 0x64666C6D
-VERSION = 1
+VERSION = 2
 PAGE_BYTES = 4096
 #: Keys looked up in one statement; the temp table of numbers has as many rows.
 WINDOW = 10_000
@@ -40,12 +40,26 @@ _OWNERS = """CREATE TABLE owners(
 _CLAIMS = """CREATE TABLE claims(
     key BLOB PRIMARY KEY, owner INTEGER NOT NULL, run TEXT NOT NULL, at REAL NOT NULL
 ) WITHOUT ROWID"""
+# Amounts, never content. An attempt's key may be taken out, as when what it asked is purged.
+_SPEND = """CREATE TABLE spend(
+    id INTEGER PRIMARY KEY, run TEXT NOT NULL, key BLOB, at REAL NOT NULL, billing TEXT NOT NULL,
+    tokens_in INTEGER, tokens_out INTEGER, tokens_cached INTEGER, cost INTEGER
+)"""
+_RUNS = """CREATE TABLE runs(
+    id TEXT PRIMARY KEY, started REAL NOT NULL, ended REAL, tag TEXT, provider TEXT NOT NULL, model TEXT NOT NULL,
+    owner INTEGER, status TEXT NOT NULL, facts TEXT
+)"""
+_TOTALS = "CREATE TABLE totals(scope TEXT PRIMARY KEY, cost INTEGER NOT NULL) WITHOUT ROWID"
 
 #: What leads from each version to the next.
 STEPS: dict[int, tuple[str, ...]] = {
     0: (
         f"PRAGMA application_id = {APPLICATION_ID}",
         *(_ENTRIES, _QUARANTINE, _ATTEMPTS, _OWNERS, _CLAIMS),
+    ),
+    1: (
+        "ALTER TABLE claims ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0",
+        *(_SPEND, _RUNS, _TOTALS),
     ),
 }
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from dfllm._run.store_files import is_strange
-from dfllm._run.store_rows import Attempt, Entry, Note, Row, note_of, row_of
+from dfllm._run.store_rows import Attempt, Entry, Note, Row, Spend, note_of, row_of, spend_of
 
 
 class Spill(NamedTuple):
@@ -31,22 +31,25 @@ class Spill(NamedTuple):
         file: where it is.
         rows: the answers whose checksum holds.
         notes: the attempts whose checksum holds.
+        spends: the amounts whose checksum holds.
         damaged: lines that cannot be read.
     """
 
     file: Path
     rows: list[Row]
     notes: list[Note]
+    spends: list[Spend]
     damaged: int
 
 
-def spill(path: Path, rows: Iterable[Row], notes: Iterable[Note]) -> Path:
+def spill(path: Path, rows: Iterable[Row], notes: Iterable[Note], spends: Iterable[Spend] = ()) -> Path:
     """Write rows beside the store, or where that fails into a folder of ours for temporary files.
 
     Raises:
         OSError: neither place takes them.
     """
     lines = [_line("answer", row[:6] + row[7:]) for row in rows] + [_line("attempt", note) for note in notes]
+    lines += [_line("spend", spend) for spend in spends]
     text = "".join(lines)
     name = f".spill-{secrets.token_hex(8)}.jsonl"
     try:
@@ -135,7 +138,7 @@ def _read(file: Path) -> Spill | None:
             found = os.fstat(lines.fileno())
             if is_strange(found) or not stat.S_ISREG(found.st_mode):
                 return None
-            spilled = Spill(file, [], [], 0)
+            spilled = Spill(file, [], [], [], 0)
             for line in lines:
                 spilled = _add(spilled, line)
             return spilled
@@ -152,6 +155,8 @@ def _add(spilled: Spill, line: bytes) -> Spill:
         if kind == "answer":
             key, provider, model, created, seconds, cost, body = values
             spilled.rows.append(row_of(Entry(key, body, provider, model, created, seconds, cost)))
+        elif kind == "spend":
+            spilled.spends.append(spend_of(Spend(*values)))
         else:
             spilled.notes.append(note_of(Attempt(*values)))
     except (ValueError, TypeError, LookupError, AttributeError):

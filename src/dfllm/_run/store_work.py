@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from itertools import chain, groupby
 from typing import Any, NamedTuple, TypeAlias
 
+from dfllm._core.budget import Cap
 from dfllm._core.errors import StoreError
-from dfllm._run.store_claims import Claims, in_lots
-from dfllm._run.store_rows import Note, Row, checksum
+from dfllm._run import store_ledger
+from dfllm._run.store_claims import Claims
+from dfllm._run.store_ledger import Began, Ended, in_lots
+from dfllm._run.store_rows import Note, Row, Spend, checksum
 
 _INSERT = """
     INSERT INTO entries(key, provider, model, created, seconds, cost, checksum, body) VALUES {rows}
@@ -34,20 +37,36 @@ class Save(NamedTuple):
     rows: Sequence[Row]
     run: str
     free: Sequence[bytes] = ()
+    spends: Sequence[Spend] = ()
 
 
 class Journal(NamedTuple):
-    """Attempts that gave no answer."""
+    """Attempts that gave no answer, and what of them was or may have been billed."""
 
     notes: Sequence[Note]
+    spends: Sequence[Spend] = ()
 
 
 class Claim(NamedTuple):
-    """A run asks what it may send."""
+    """A run asks what it may send.
+
+    With a cap it reserves, for each key, the most that can cost.
+    """
 
     keys: Sequence[bytes]
     run: str
     since: float
+    reserves: Sequence[int] = ()
+    cap: Cap | None = None
+
+
+class Reserve(NamedTuple):
+    """A run asks whether it may send a request once more that was or may have been billed."""
+
+    key: bytes
+    run: str
+    amount: int
+    cap: Cap
 
 
 class SetAside(NamedTuple):
@@ -64,14 +83,14 @@ class Leave(NamedTuple):
     """The store is being closed."""
 
 
-Work: TypeAlias = Save | Journal | Claim | SetAside | Beat | Leave
+Work: TypeAlias = Save | Journal | Claim | Reserve | SetAside | Beat | Leave | Began | Ended
 
 
 def size_of(work: Work) -> int:
     """Return about how many rows a piece of work touches."""
     if isinstance(work, Save):
         return len(work.rows) + len(work.free)
-    return 1 if isinstance(work, (Beat, Leave)) else len(work[0])
+    return len(work[0]) if isinstance(work, (Journal, Claim, SetAside)) else 1
 
 
 class Desk:
@@ -91,6 +110,9 @@ class Desk:
             Save: self._save,
             Journal: self._journal,
             Claim: self._claim,
+            Reserve: self._reserve,
+            Began: self._begin,
+            Ended: self._end,
             SetAside: self._set_aside,
             Beat: self._beat,
             Leave: self._leave,
@@ -109,14 +131,33 @@ class Desk:
             connection.execute(_INSERT.format(rows=", ".join([_ROW] * len(rows))), list(chain.from_iterable(rows)))
         freed = [(key, work.run) for work in works for key in (*(row[0] for row in work.rows), *work.free)]
         self._claims.free(connection, freed)
+        store_ledger.pay(connection, [spend for work in works for spend in work.spends])
         return [None] * len(works)
 
     def _journal(self, connection: sqlite3.Connection, works: list[Journal]) -> Sequence[object]:
         connection.executemany(_INSERT_NOTE, [note for work in works for note in work.notes])
+        spends = [spend for work in works for spend in work.spends]
+        # What was reserved for the attempt is spent now. Another attempt reserves anew.
+        self._claims.spend(connection, [(spend.key, spend.run) for spend in spends])
+        store_ledger.pay(connection, spends)
         return [None] * len(works)
 
     def _claim(self, connection: sqlite3.Connection, works: list[Claim]) -> Sequence[object]:
         return [self._claims.take(connection, *work) for work in works]
+
+    def _reserve(self, connection: sqlite3.Connection, works: list[Reserve]) -> Sequence[object]:
+        return [self._claims.reserve(connection, *work) for work in works]
+
+    def _begin(self, connection: sqlite3.Connection, works: list[Began]) -> Sequence[object]:
+        owner = self._claims.show_up(connection)
+        for work in works:
+            store_ledger.begin(connection, work, owner)
+        return [None] * len(works)
+
+    def _end(self, connection: sqlite3.Connection, works: list[Ended]) -> Sequence[object]:
+        for work in works:
+            store_ledger.end(connection, work)
+        return [None] * len(works)
 
     def _set_aside(self, connection: sqlite3.Connection, works: list[SetAside]) -> Sequence[object]:
         for work in works:
@@ -154,7 +195,14 @@ def is_whole(row: tuple[Any, ...], key: bytes) -> bool:
         return False
 
 
-def take_in(connection: sqlite3.Connection, rows: Sequence[Row], notes: Sequence[Note]) -> None:
-    """Write what was kept elsewhere; of two answers to one key the newer one stands."""
+def take_in(
+    connection: sqlite3.Connection, rows: Sequence[Row], notes: Sequence[Note], spends: Sequence[Spend] = ()
+) -> None:
+    """Write what was kept elsewhere; of two answers to one key the newer one stands.
+
+    After a crash between this and the end of the file it came from, notes and amounts are taken in twice: an amount too
+    many is safer than one too few.
+    """
     connection.executemany(_INSERT_NEWER, rows)
     connection.executemany(_INSERT_NOTE, notes)
+    store_ledger.pay(connection, spends)

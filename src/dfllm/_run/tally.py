@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dfllm._core.meter import LimitUse
 from dfllm._core.types import Failure, Outcome, Response
@@ -17,6 +17,8 @@ class Countable(Protocol):
 
     @property
     def outcome(self) -> Outcome: ...
+    @property
+    def cost(self) -> int | None: ...
     @property
     def source(self) -> str | None: ...
 
@@ -93,6 +95,9 @@ class Tally:
         tokens_cached: those of the input tokens that the provider had kept, and read for less.
         cost: what the known prices come to, in 1e-9 USD.
         unpriced: paid answers whose price is unknown.
+        maybe_cost: the most that attempts can have cost which may have been billed without an answer, in 1e-9 USD.
+        saved_store: what known rows' answers cost when they were paid, in 1e-9 USD.
+        saved_shared: what the rows would have cost that took the answer of an equal row, in 1e-9 USD.
         errors: failed rows by type.
         examples: one error text for each type.
         latencies: how long the answers took that were paid in this run.
@@ -117,6 +122,9 @@ class Tally:
     tokens_cached: int = 0
     cost: int = 0
     unpriced: int = 0
+    maybe_cost: int = 0
+    saved_store: int = 0
+    saved_shared: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     latencies: Latencies = field(default_factory=Latencies)
@@ -131,12 +139,13 @@ class Tally:
 
     def count(self, settled: Iterable[Countable | None]) -> int:
         """Count rows that have ended, None those still to come; return how many of them failed."""
-        ok = known = known_failed = failed = 0
+        ok = known = known_failed = failed = saved = 0
         for one in settled:
             if one is None:
                 continue
             if one.source == "store":
                 known += 1
+                saved += one.cost or 0
             outcome = one.outcome
             if not isinstance(outcome, Failure):
                 ok += 1
@@ -151,8 +160,27 @@ class Tally:
         self.ok += ok
         self.known += known
         self.known_ok += known - known_failed
+        self.saved_store += saved
         self.failed += failed
         return failed
+
+    def facts(self) -> dict[str, Any]:
+        """Return the counts as plain values, as the ledger keeps them."""
+        return {
+            "rows": self.rows,
+            "ok": self.ok,
+            "failed": self.failed,
+            "skipped": self.skipped,
+            "known": self.known,
+            "shared": self.shared,
+            "sent": self.asked,
+            "requests": self.requests,
+            "maybe_billed": self.unsure,
+            "unpriced": self.unpriced,
+            "saved_store": self.saved_store,
+            "saved_shared": self.saved_shared,
+            "errors": dict(self.errors),
+        }
 
     def pay(self, response: Response, cost: int | None, seconds: float | None = None) -> None:
         """Count one answer that was paid for in this run.
