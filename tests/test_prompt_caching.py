@@ -96,6 +96,17 @@ def test_key_is_sent_to_the_provider_itself_only(monkeypatch):
     assert [None] * 4 == others
 
 
+def test_images_end_what_rows_share():
+    """They stand before the text they go with; what a message before that one says is shared all the same."""
+    frame = CITIES.assign(photo="https://example.com/a.png")
+    prompt = [{"role": "system", "content": RULES}, {"role": "user", "content": RULES + "{{ city }}"}]
+
+    plans = [frame.llm.plan(prompt, model=ECHO, images=images) for images in (None, "photo")]
+
+    size = len(RULES) // 4
+    assert [(2 * size, 2 * size), (size, 2 * size)] == [tuple(plan.shared) for plan in plans]
+
+
 def test_plan_counts_what_is_shared():
     """Before anything is sent, and for any provider."""
     plan = CITIES.llm.plan("{{ city }}: " + RULES, model=ECHO, system="Be kind.")

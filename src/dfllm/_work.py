@@ -30,16 +30,17 @@ from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure, Key, Messages, Missing
-from dfllm._frame import Columns, cells_of, check_names, names_of
+from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
 from dfllm._run import loop
 from dfllm._run.desk import Cache, Desk, Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
+from dfllm._run.pictures import Pictures
 from dfllm._run.progress import Progress
 from dfllm._run.runtime import engine_for, near_model, runtime
 from dfllm._run.settings import Limits, current, endpoint_of, providers
 from dfllm._run.tally import Tally
-from dfllm._wire.providers import DIALECTS, identity_of, normalised, split
+from dfllm._wire.providers import DIALECTS, Dialect, identity_of, normalised, split
 
 OnError: TypeAlias = Literal["keep", "raise", "stop"]
 
@@ -66,6 +67,7 @@ class Options(TypedDict, total=False):
     into: str
     system: str | None
     schema: Any
+    images: str | Sequence[str] | None
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
@@ -148,10 +150,12 @@ class Work:
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
         self._prompt = Prompt(recipe)
+        self._images = _labels(options.get("images"))
         check_columns(self._prompt.columns, list(frame.columns))
+        check_columns(self._images, list(frame.columns), of="images=")
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
-        check_names(frame, self.names, read=self._prompt.columns, overwrite=options.get("overwrite"))
+        check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
         runtime().store(self.settings)  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
         self.tally = Tally(len(frame))
@@ -175,6 +179,8 @@ class Work:
             schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
             extra=options.get("extra"),
         )
+        if self._images:
+            self._refuse_images(dialect, provider.name)
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
         if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
             raise OptionError("A budget per tag needs a tag: say tag='...'.")
@@ -182,7 +188,8 @@ class Work:
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
         identity = identity_of(provider, self._endpoint.base_url)
-        prefix = self._prompt.prefix
+        # A row's images stand before the text they go with, and end what rows have in common.
+        prefix = self._prompt.prefix[: self._prompt.last_asked if self._images else None]
         # Another server at the provider's name may refuse a field that it does not know.
         routes = provider.takes_prompt_cache_key and identity == provider.name
         self._expects_cached = routes and self.settings.prompt_caching == "auto"
@@ -203,7 +210,23 @@ class Work:
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
+            images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
+            if self._images
+            else None,
         )
+
+    @property
+    def _skips(self) -> bool:
+        return self.options.get("missing", "skip") != "render"
+
+    def _refuse_images(self, dialect: Dialect, provider: str) -> None:
+        if not dialect.images:
+            raise OptionError(f"{provider} is not sent images yet; leave images= out, or choose another provider.")
+        if self.settings.budget is not None:
+            raise OptionError(
+                "There is a budget, and nothing bounds what an image costs, so it could not be kept. Nothing was sent. "
+                "Leave images= or the budget out."
+            )
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
@@ -361,6 +384,14 @@ def _check_choices(options: Options) -> None:
         given = options.get(name, _NOT_GIVEN)
         if given is not _NOT_GIVEN and not isinstance(given, kinds):
             raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
+
+
+def _labels(images: object) -> tuple[str, ...]:
+    """Return the image columns."""
+    labels = () if images is None else (images,) if isinstance(images, str) else images
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
+        raise OptionError(f"images takes a column's name or a list of them; found {images!r}.")
+    return tuple(labels)
 
 
 def _outside() -> int:

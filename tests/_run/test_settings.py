@@ -32,7 +32,8 @@ def no_store(own_home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_are_those_documented():
     """Nothing is set, and nothing is read from anywhere else."""
-    assert Settings(None, None, Limits(None), 600.0, None, 7200.0, 1, 1, None, "normal", "auto") == current()
+    defaults = {"durability": "normal", "prompt_caching": "auto"}
+    assert Settings(None, None, Limits(None), 600.0, None, 7200.0, 1, 1, **defaults) == current()
 
 
 LAYERS = {

@@ -1,17 +1,21 @@
 """What was read before is found again: exactly alike, from 1,024 tokens on, in steps of 128."""
 
+import json
+
 import pytest
 
 from dfllm.simulator import prefixes
-from dfllm.simulator.asks import tokens_of
+from dfllm.simulator.openai_read import read
 from dfllm.simulator.prefixes import Prefixes, marks_of
 
-BODY = {"model": "small"}
 
-
-def marks(*texts, **fields):
-    """Return the marks of a system message and what follows it."""
-    return marks_of(BODY | fields, [("user" if place else "system", text) for place, text in enumerate(texts)])
+def marks(*texts, images=(), **fields):
+    """Return the marks of a system message and what follows it, the last with images before it."""
+    messages = [{"role": "user" if place else "system", "content": text} for place, text in enumerate(texts)]
+    if images:
+        parts = [{"type": "image_url", "image_url": {"url": url}} for url in images]
+        messages[-1]["content"] = [*parts, {"type": "text", "text": texts[-1]}]
+    return read(json.dumps({"model": "small", "messages": messages} | fields).encode()).marks
 
 
 def text_of(tokens):
@@ -66,14 +70,21 @@ def test_sampling_parts_nobody():
     assert 1_920 == found(marks(text_of(2_000)), marks(text_of(2_000), temperature=1.0, max_tokens=5, user="u"))
 
 
-def test_messages_are_counted_as_the_bill_counts_them():
-    """Each begins with a token of its own, so that cached ones are never more than were charged."""
-    said = [("system", "é" * 1_001), ("user", "abc")] * 9
+def test_image_ends_a_prefix_as_any_value_does():
+    """And counts for as many tokens as are charged for it."""
+    system, rest = text_of(1_148), text_of(1_500)
+    cat, dog = (marks(system, rest, images=[f"https://example.com/{name}.png"]) for name in ("cat", "dog"))
 
-    charged = sum(4 + tokens_of(text) for _, text in said)
+    assert (1_152, (4 + 1_148 + 4 + 85 + 1_500) // 128 * 128) == (found(cat, dog), found(cat, cat))
 
-    asked = marks_of(BODY, said)
-    assert charged // 128 * 128 == found(asked, asked)
+
+def test_what_is_marked_is_what_is_charged():
+    """Each piece begins with a token of its own, so that cached ones are never more than were charged."""
+    said = [(b"system", 4), (b"x" * 2_001, 501), (b"user", 4), (b"abc", 1)] * 9
+
+    asked = marks_of({}, said)
+
+    assert 510 * 9 // 128 * 128 == found(asked, asked)
 
 
 def test_longest_unused_is_forgotten_first(monkeypatch):

@@ -115,6 +115,11 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         {"metavar": "LABELS|FILE.json|@FILE", "callback": read_schema},
         "What an answer must hold: labels with commas between, or a JSON schema, whose fields become columns.",
     ),
+    (
+        ["--images"],
+        {"multiple": True, "metavar": "COLUMN"},
+        "A column of images to show: paths, or https URLs, which the provider fetches. May be given again.",
+    ),
     (["--max-tokens"], {"type": int, "metavar": "N"}, "The most output tokens, reasoning included."),
     (["--temperature"], {"type": float, "metavar": "X"}, "Sampling temperature."),
     (["--seed"], {"type": int, "metavar": "N"}, "The provider's sampling seed."),

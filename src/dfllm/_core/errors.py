@@ -44,10 +44,10 @@ class TemplateError(DfllmError, ValueError):
     """The template cannot be rendered for this frame. Nothing was sent."""
 
     @classmethod
-    def no_column(cls, name: str, columns: Sequence[str]) -> Self:
+    def no_column(cls, name: str, columns: Sequence[str], *, of: str = "The template") -> Self:
         """Say which column is missing, and which one may be meant."""
         has = listed(columns) or "no columns"
-        return cls(f"The template asks for {name!r}; the frame has {has}.{near(name, columns)}")
+        return cls(f"{of} asks for {name!r}; the frame has {has}.{near(name, columns)}")
 
 
 class OptionError(DfllmError, ValueError):

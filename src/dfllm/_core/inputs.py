@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from dfllm._core.images import images_of
 from dfllm._core.types import Failure, Messages
 
 
@@ -27,7 +28,7 @@ def surrogate_failure(columns: Sequence[Hashable], values: Sequence[Any]) -> Fai
 
 def is_blank(messages: Messages) -> bool:
     """Return whether nothing is asked: providers bill such a request and have nothing to say."""
-    return not any(message.content.strip() for message in messages if message.role != "system")
+    return not any(message.content.strip() or images_of(message) for message in messages if message.role != "system")
 
 
 def blank_failure() -> Failure:

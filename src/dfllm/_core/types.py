@@ -31,6 +31,16 @@ class Message(msgspec.Struct, frozen=True, gc=False, array_like=True):
     content: str
 
 
+class Illustrated(Message, frozen=True, gc=False, array_like=True):
+    """A turn that shows something; a class of its own, so that the keys of all others stay what they are.
+
+    Attributes:
+        images: https or data URLs, shown before what is said.
+    """
+
+    images: tuple[str, ...] = ()
+
+
 Messages: TypeAlias = tuple[Message, ...]
 
 

@@ -22,7 +22,7 @@ from dfllm._run.asks import Ask, Missed
 from dfllm._run.bill import Bill
 from dfllm._run.collector import room_for
 from dfllm._run.commits import Landed
-from dfllm._run.desk import WINDOW, Desk, Missing, Order, Settled, Sink, Source, Window
+from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Source, Window, alike
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.store import Store
@@ -144,7 +144,7 @@ class Engine:
             self._observer.end(self._tally, stopped=self.live.stopped, interrupted=self._interrupted, error=broken)
 
     async def _close_books(self, broken: BaseException | None) -> None:
-        """Enter into the ledger what the run came to; a store in trouble is not waited for."""
+        """Enter what the run came to; a store in trouble is not waited for."""
         assert self.live is not None
         stopped = broken is not None or self.live.stopped is not None
         status = "interrupted" if self._interrupted else "stopped" if stopped else "finished"
@@ -190,11 +190,11 @@ class Engine:
         rows = self._order.rows
         if self._rest is not None:
             # Whoever pressed Ctrl-C is waiting: what is left is neither rendered nor looked up.
-            return _alike((start, rows), self._rest)
+            return alike(start, rows, self._rest)
         await self.live.room()
         try:
-            if start > 0 and self.live.idle:
-                stop = min(rows, start + WINDOW)
+            if (start > 0 and self.live.idle) or self._order.images is not None:
+                stop = min(rows, start + self._order.window)
                 return await asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, start, stop)
             # While requests are under way, a few milliseconds at a time and on the loop itself: a thread beside it
             # would keep the interpreter from the sockets for longer than it works.
@@ -205,7 +205,7 @@ class Engine:
                 raise  # nothing was sent; later on, what is under way is waited for and the frame keeps its answers
             self._stop_for_store(error)
             self._rest = Settled(None, Failure("StoreError", str(error)), None)
-            return _alike((start, rows), self._rest)
+            return alike(start, rows, self._rest)
 
     def _take(self, window: Window) -> None:
         assert self.live is not None
@@ -338,9 +338,8 @@ class Engine:
 
     async def _afford(self, ask: Ask) -> bool:
         """Reserve one more attempt; return whether that fits."""
-        cap = self._bill.cap()
+        cap, most = self._bill.cap(), self._bill.most(ask.content)
         assert cap is not None
-        most = self._bill.most(ask.content)
         try:
             ask.is_reserved = await _heard(self._store.reserve(ask.key, self._run, most, cap)) is None
         except StoreError as error:
@@ -395,11 +394,6 @@ class Engine:
 
     def _miss(self, missed: Missed) -> None:
         self._store.journal([self._bill.noted(missed)], [self._bill.missed(missed)])
-
-
-def _alike(bounds: tuple[int, int], settled: Settled) -> Window:
-    start, stop = bounds
-    return Window(start, [settled] * (stop - start), [])
 
 
 async def _heard(future: Future[T]) -> T:

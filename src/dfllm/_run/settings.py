@@ -80,6 +80,8 @@ class Settings:
         resend_ambiguous: how often a request is sent again that may have been billed without an answer.
         repair_attempts: how often a paid request asks for a better answer where one does not fit its schema.
         budget: what may be spent at most; a number is in USD and for each call.
+        fetch_images: whether the https URLs of image columns are fetched here and sent as bytes, from public addresses
+            only; else they are passed on and the provider fetches them.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
         prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
             does not.
@@ -94,6 +96,7 @@ class Settings:
     resend_ambiguous: int = 1
     repair_attempts: int = 1
     budget: Budget | None = None
+    fetch_images: bool = False
     durability: Literal["normal", "full"] = "normal"
     prompt_caching: Literal["auto", "off"] = "auto"
 
@@ -117,7 +120,8 @@ def configure(**settings: Any) -> None:
 
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
-            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``durability``, ``prompt_caching``.
+            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``fetch_images``,
+            ``durability``, ``prompt_caching``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -209,6 +213,7 @@ def _checked(name: str, value: Any) -> Any:
         "limits": isinstance(value, Limits),
         "timeout": number and 0 < value < float("inf"),
         "progress": isinstance(value, bool),
+        "fetch_images": isinstance(value, bool),
         "patience": number and value >= 0,
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
@@ -229,7 +234,9 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _kind_of(name: str) -> str:
-    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool"}.get(name, "number")
+    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool", "fetch_images": "bool"}.get(
+        name, "number"
+    )
 
 
 class Endpoint(NamedTuple):

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from dfllm._core.errors import OptionError
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.images import images_of
+from dfllm._core.types import Failure, Message, Messages, Outcome, Request, Response, Terms
 from dfllm._wire.status import cleaned, complaint_of, failure_of
 
 PATH = "/chat/completions"
@@ -37,11 +38,23 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
 
     def body(messages: Messages) -> bytes:
         turns = [
-            b'{"role":"%b","content":%b}' % (message.role.encode(), _text(message.content)) for message in messages
+            b'{"role":"%b","content":%b}'
+            % (
+                message.role.encode(),
+                _text(message.content) if message.__class__ is Message else _parts(message),
+            )
+            for message in messages
         ]
         return head + b",".join(turns) + tail
 
     return body
+
+
+def _parts(message: Message) -> bytes:
+    """Return a turn with images as a list of parts, images first, as the vendors advise."""
+    shown = [{"type": "image_url", "image_url": {"url": url}} for url in images_of(message)]
+    said = [{"type": "text", "text": message.content}] if message.content else []
+    return _text([*shown, *said])
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:

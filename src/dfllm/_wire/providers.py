@@ -26,6 +26,7 @@ class Dialect(NamedTuple):
         read: from status, headers and body to the row's Outcome.
         decode: the same for a body of a 200, as the store keeps it.
         response_format: from a JSON schema to the part of the body that asks for it.
+        images: whether a turn may show images.
     """
 
     path: str
@@ -34,11 +35,12 @@ class Dialect(NamedTuple):
     read: Callable[[int, Mapping[str, str], bytes], Outcome]
     decode: Callable[[bytes], Outcome]
     response_format: Callable[..., str]
+    images: bool = False
 
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai": Dialect(
-        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format
+        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
     ),
 }
 

@@ -20,15 +20,15 @@ _MOST_KEPT = 50_000
 _BEFORE = ("model", "prompt_cache_key", "response_format", "tools")
 
 
-def marks_of(body: Mapping[str, Any], said: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
+def marks_of(body: Mapping[str, Any], said: Iterable[tuple[bytes, int]]) -> tuple[bytes, ...]:
     """Return a mark for each prefix of a question that could be kept, the shortest first.
 
     Args:
         body: the request.
-        said: role and text of each message; as many tokens as `asks.tokens_of` counts, and four more for each.
+        said: what is read of its messages in order: bytes, and the tokens that they are charged as.
     """
     start = json.dumps([body.get(name) for name in _BEFORE], sort_keys=True).encode()
-    prompt = b"".join(_whole_tokens(role, 4) + _whole_tokens(text) for role, text in said)
+    prompt = b"".join(raw[: tokens * _BYTES_A_TOKEN].ljust(tokens * _BYTES_A_TOKEN, b"\0") for raw, tokens in said)
     if len(prompt) < LEAST_TOKENS * _BYTES_A_TOKEN:
         return ()
     step = STEP_TOKENS * _BYTES_A_TOKEN
@@ -38,13 +38,6 @@ def marks_of(body: Mapping[str, Any], said: Iterable[tuple[str, str]]) -> tuple[
         state.update(prompt[place : place + step])
         marks.append(state.digest())
     return tuple(marks[LEAST_TOKENS // STEP_TOKENS - 1 :])
-
-
-def _whole_tokens(text: str, tokens: int | None = None) -> bytes:
-    """Return the text's bytes, filled up to whole tokens, or cut or filled to so many."""
-    raw = text.encode("utf-8", "surrogatepass")
-    size = -(-len(raw) // _BYTES_A_TOKEN) if tokens is None else tokens
-    return raw[: size * _BYTES_A_TOKEN].ljust(size * _BYTES_A_TOKEN, b"\0")
 
 
 class Prefixes:
