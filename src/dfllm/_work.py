@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -30,6 +28,7 @@ from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure, Key, Messages, Missing
+from dfllm._core.warned import warn
 from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
 from dfllm._run import loop
 from dfllm._run.desk import Cache, Desk, Order, Sink
@@ -56,8 +55,6 @@ _KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
     ("tag", (str, type(None)), "text"),
 )
 _NOT_GIVEN = object()
-#: A warning names the line that made the call, also where the call was awaited.
-_PASSED_OVER = ("dfllm", "asyncio")
 
 
 class Options(TypedDict, total=False):
@@ -350,7 +347,7 @@ class Work:
             if kind is not None:
                 raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
         if self._expects_cached and (said := advice(self._shared, tally.asked, tally.tokens_in, tally.tokens_cached)):
-            warnings.warn(said, PromptCacheWarning, stacklevel=_outside())
+            warn(said, PromptCacheWarning)
         if not tally.failed:
             return ending.frame
         worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
@@ -359,7 +356,7 @@ class Work:
             said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
         if self.on_error != "keep":
             raise RowsFailed(said, frame=ending.frame, failure=stopped)
-        warnings.warn(said, RowsFailedWarning, stacklevel=_outside())
+        warn(said, RowsFailedWarning)
         return ending.frame
 
     def _explained(self, stopped: Failure) -> str:
@@ -392,11 +389,3 @@ def _labels(images: object) -> tuple[str, ...]:
     if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
         raise OptionError(f"images takes a column's name or a list of them; found {images!r}.")
     return tuple(labels)
-
-
-def _outside() -> int:
-    """Return the stack level, as `warnings.warn` counts it, of the line that called this library."""
-    level, frame = 1, sys._getframe(1)  # the caller of this, which is the one that warns
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER:
-        level, frame = level + 1, frame.f_back
-    return level

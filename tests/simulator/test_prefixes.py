@@ -56,7 +56,7 @@ def test_value_in_front_leaves_nothing():
     [
         {"model": "large"},
         {"prompt_cache_key": "k"},
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}},
         {"tools": [{"type": "function"}]},
     ],
 )

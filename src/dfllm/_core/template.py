@@ -58,7 +58,17 @@ class Prompt:
         TemplateError: a template cannot be read, or has in it what no prompt may have.
     """
 
-    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns", "fixed_bytes", "last_asked", "prefix", "turns")
+    __slots__ = (
+        "_parts",
+        "_places",
+        "_vacant",
+        "_variables",
+        "columns",
+        "fixed_bytes",
+        "last_asked",
+        "prefix",
+        "turns",
+    )
 
     def __init__(self, recipe: Recipe) -> None:
         parts = [

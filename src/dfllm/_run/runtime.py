@@ -204,9 +204,8 @@ def engine_for(
             **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
         )
 
-    price: Callable[[Response], int | None] = (
-        pricer(price_as, order.terms.model) if price_as is not None else lambda response: None
-    )
+    name = order.terms.provider.partition(" ")[0]
+    price = pricer(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
     most = most_of(price, messages=order.prompt.turns + _MENDING_TURNS, tokens_out=order.terms.max_tokens)
     if settings.budget is not None and most(1) is None:
         raise _no_bound(order, price)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,7 @@ import platformdirs
 from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
+from dfllm._run.prices import checked_prices
 from dfllm._run.secret import Secret
 from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, rule_at
 
@@ -80,6 +81,7 @@ class Settings:
         resend_ambiguous: how often a request is sent again that may have been billed without an answer.
         repair_attempts: how often a paid request asks for a better answer where one does not fit its schema.
         budget: what may be spent at most; a number is in USD and for each call.
+        prices: what models cost, in USD per million tokens, where you know better than the price data.
         fetch_images: whether the https URLs of image columns are fetched here and sent as bytes, from public addresses
             only; else they are passed on and the provider fetches them.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
@@ -96,6 +98,7 @@ class Settings:
     resend_ambiguous: int = 1
     repair_attempts: int = 1
     budget: Budget | None = None
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     fetch_images: bool = False
     durability: Literal["normal", "full"] = "normal"
     prompt_caching: Literal["auto", "off"] = "auto"
@@ -109,7 +112,7 @@ class Settings:
         return place / "answers.db" if place.is_dir() or not place.suffix else place
 
 
-_NAMES = [field.name for field in fields(Settings)]
+_NAMES = [one.name for one in fields(Settings)]
 _configured: dict[str, Any] = {}
 _registered: dict[str, Provider] = {}
 _optioned: ContextVar[Mapping[str, Any]] = ContextVar("dfllm_options", default={})  # noqa: B039  # never changed in place
@@ -120,8 +123,8 @@ def configure(**settings: Any) -> None:
 
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
-            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``fetch_images``,
-            ``durability``, ``prompt_caching``.
+            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``prices``,
+            ``fetch_images``, ``durability``, ``prompt_caching``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -208,6 +211,8 @@ def _checked(name: str, value: Any) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name == "budget" and number:
         return Budget(value)
+    if name == "prices":
+        return checked_prices(value)
     fits = {
         "model": isinstance(value, str) and bool(value),
         "limits": isinstance(value, Limits),
