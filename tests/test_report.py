@@ -31,7 +31,7 @@ PROMPT = "<{{ review }}>"
 TEXT = pd.Series([], dtype="str").dtype
 MARKUP = "<script>alert(1)</script><svg id=x onload=y>&\"'"
 MEASURED = (
-    *("tokens_in", "tokens_out", "seconds", "store"),
+    *("tokens_in", "tokens_out", "tokens_cached", "cached_share", "seconds", "store"),
     *("rows_per_second", "tokens_per_second", "latency", "limits"),
 )
 FORBIDDEN = {"script", "style", "svg", "iframe", "object", "link", "img", "form"}
@@ -412,6 +412,8 @@ def test_attributes_are_documented():
     """Each says what it is, and when there is none."""
     public = [name for name in vars(report.Run) if not name.startswith("_")]
 
-    names = ["causes", "failures", "latency", "limits", "retries", "rows_per_second", "to_dict", "tokens_per_second"]
-    assert names == sorted(public)
+    assert [
+        *("cached_share", "causes", "failures", "latency", "limits", "retries"),
+        *("rows_per_second", "to_dict", "tokens_per_second"),
+    ] == sorted(public)
     assert [] == [name for name in public if not inspect.getdoc(getattr(report.Run, name))]

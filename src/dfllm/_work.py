@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +16,7 @@ from dfllm._core.errors import (
     STOPS,
     ModelWarning,
     OptionError,
+    PromptCacheWarning,
     RowsFailed,
     RowsFailedWarning,
     StoreError,
@@ -25,10 +24,12 @@ from dfllm._core.errors import (
 )
 from dfllm._core.inputs import has_surrogate
 from dfllm._core.plan import Plan
+from dfllm._core.prefix import advice, prompt_cache_key, shared_of
 from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure, Key, Messages, Missing
+from dfllm._core.warned import warn
 from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
 from dfllm._run import loop
 from dfllm._run.desk import Cache, Desk, Order, Sink
@@ -61,8 +62,6 @@ _KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
     ("tag", (str, type(None)), "text"),
 )
 _NOT_GIVEN = object()
-#: A warning names the line that made the call, also where the call was awaited.
-_PASSED_OVER = ("dfllm", "asyncio")
 
 
 class Options(TypedDict, total=False):
@@ -192,11 +191,22 @@ class Work:
         self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
+        identity = identity_of(provider, self._endpoint.base_url)
+        # A row's images stand before the text they go with, and end what rows have in common.
+        prefix = self._prompt.prefix[: self._prompt.last_asked if self._images else None]
+        # Another server at the provider's name may refuse a field that it does not know.
+        routes = provider.takes_prompt_cache_key and identity == provider.name
+        self._expects_cached = routes and self.settings.prompt_caching == "auto"
+        self._shared = shared_of(terms, prefix, self._prompt.fixed_bytes)
         self._price_as = provider.name if usual else None
         self.model = f"{provider.name}/{model}"
         self.order = Order(
             self._prompt,
-            replace(terms, provider=identity_of(provider, self._endpoint.base_url)),
+            replace(
+                terms,
+                provider=identity,
+                prompt_cache_key=prompt_cache_key(terms, prefix) if self._expects_cached else None,
+            ),
             self.schema,
             dialect,
             len(self.frame),
@@ -256,6 +266,7 @@ class Work:
             failed=failed,
             previews=tuple(previews),
             problems=tuple(problems),
+            shared=self._shared,
         )
 
     def run(self, sink: Sink | None = None) -> Ending:
@@ -345,17 +356,19 @@ class Work:
         if tally.other_models:
             others = ", ".join(f"{model} {count:,}" for model, count in tally.other_models.most_common(3))
             said = f"{self.model} was asked, and other models answered: {others}. The answers are kept."
-            warnings.warn(said, ModelWarning, stacklevel=_outside())
+            warn(said, ModelWarning)
+        if self._expects_cached and (said := advice(self._shared, tally.asked, tally.tokens_in, tally.tokens_cached)):
+            warn(said, PromptCacheWarning)
         if not tally.failed:
             return ending.frame
         worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
         said = f"{tally.failed:,} of {tally.rows:,} rows have no answer ({worst}); see {ending.error_column!r}."
         if stopped is not None:
             said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
-        said += "".join(f" {advice}" for kind, advice in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
+        said += "".join(f" {what}" for kind, what in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
         if self.on_error != "keep":
             raise RowsFailed(said, frame=ending.frame, failure=stopped)
-        warnings.warn(said, RowsFailedWarning, stacklevel=_outside())
+        warn(said, RowsFailedWarning)
         return ending.frame
 
     def _explained(self, stopped: Failure) -> str:
@@ -388,11 +401,3 @@ def _labels(images: object) -> tuple[str, ...]:
     if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
         raise OptionError(f"images takes a column's name or a list of them; found {images!r}.")
     return tuple(labels)
-
-
-def _outside() -> int:
-    """Return the stack level, as `warnings.warn` counts it, of the line that called this library."""
-    level, frame = 1, sys._getframe(1)  # the caller of this, which is the one that warns
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER:
-        level, frame = level + 1, frame.f_back
-    return level

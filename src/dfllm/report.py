@@ -156,6 +156,16 @@ class Run:
         """Tokens paid in this run, input and output, by the whole time of the call; None where it took none."""
         return self._per_second(self._ending.tally.tokens_in + self._ending.tally.tokens_out)
 
+    @property
+    def cached_share(self) -> float | None:
+        """How much of the input was a prefix that the provider had kept, and read for less; None where none was paid.
+
+        Returns:
+            A share from 0 to 1 of the input tokens paid in this run.
+        """
+        tally = self._ending.tally
+        return tally.tokens_cached / tally.tokens_in if tally.tokens_in else None
+
     def _per_second(self, count: int) -> float | None:
         return count / self._ending.seconds if self._ending.seconds > 0 else None
 
@@ -184,6 +194,8 @@ class Run:
             "maybe_billed": tally.unsure,
             "tokens_in": tally.tokens_in,
             "tokens_out": tally.tokens_out,
+            "tokens_cached": tally.tokens_cached,
+            "cached_share": _rounded(self.cached_share),
             "cost_usd": None if tally.unpriced else tally.cost / 1e9,
             "maybe_usd": tally.maybe_cost / 1e9,
             "saved_store_usd": tally.saved_store / 1e9,
@@ -208,11 +220,16 @@ class Run:
         facts = self.to_dict()
         parts = [f"{facts['rows']:,} rows: {facts['ok']:,} ok, {facts['failed']:,} failed, {facts['known']:,} known"]
         parts += [f"{facts['skipped']:,} skipped"] if facts["skipped"] else []
-        parts += [f"{facts['sent']:,} sent", f"{facts['tokens_in']:,} + {facts['tokens_out']:,} tokens", self._price()]
+        parts += [f"{facts['sent']:,} sent", self._tokens(), self._price()]
         parts += [self._unsure()] if facts["maybe_billed"] else []
         parts += [*self._saved(), f"{facts['seconds']:.1f} s", *self._speed()]
         parts += [self._retried()] if facts["retries"] else []
         return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
+
+    def _tokens(self) -> str:
+        tally = self._ending.tally
+        cached = f" ({self.cached_share:.0%} of the input cached)" if tally.tokens_cached else ""
+        return f"{tally.tokens_in:,} + {tally.tokens_out:,} tokens{cached}"
 
     def _price(self) -> str:
         tally = self._ending.tally
@@ -290,9 +307,7 @@ class Run:
             bar=[(name, round(100 * count / max(1, tally.rows), 2), colour) for name, count, colour in bar if count],
             sent=f"{tally.requests:,} requests" + (f", {self._retried()}" if tally.retries else ""),
             speed=" · ".join(self._speed()),
-            paid=f"{tally.tokens_in:,} + {tally.tokens_out:,} tokens · {self._price()}"
-            if tally.asked
-            else "nothing paid",
+            paid=f"{self._tokens()} · {self._price()}" if tally.asked else "nothing paid",
             saved=" · ".join(self._saved()),
             unsure=unsure,
             failed=f"{tally.failed:,}",

@@ -87,11 +87,12 @@ def test_payment_adds_tokens_and_money():
     """Unknown tokens count nothing, an unknown price is counted apart and not as free."""
     tally = Tally(3)
 
-    tally.pay(Response("a", tokens_in=10, tokens_out=2), 500)
+    tally.pay(Response("a", tokens_in=10, tokens_out=2, tokens_cached=8), 500)
     tally.pay(Response("b", tokens_in=None, tokens_out=None), None)
     tally.pay(Response("c", tokens_in=1, tokens_out=1), 0)
 
-    assert (11, 3, 500, 1) == (tally.tokens_in, tally.tokens_out, tally.cost, tally.unpriced)
+    assert (11, 3, 8) == (tally.tokens_in, tally.tokens_out, tally.tokens_cached)
+    assert (500, 1) == (tally.cost, tally.unpriced)
 
 
 def test_seconds_of_a_payment_are_counted_where_they_are_known():

@@ -152,5 +152,9 @@ class AccessorWarning(DfllmWarning):
     """Another package's ``df.llm`` was replaced."""
 
 
+class PromptCacheWarning(DfllmWarning):
+    """Much of what a run's prompts share was read at the full price; given once a run, with what may be done."""
+
+
 class StoreWarning(DfllmWarning):
     """The store needs a look; the run went on."""

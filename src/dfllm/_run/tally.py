@@ -92,6 +92,7 @@ class Tally:
         unsure: attempts that may have been billed without an answer.
         tokens_in: input tokens paid in this run.
         tokens_out: output tokens paid in this run.
+        tokens_cached: those of the input tokens that the provider had kept, and read for less.
         cost: what the known prices come to, in 1e-9 USD.
         unpriced: paid answers whose price is unknown.
         maybe_cost: the most that attempts can have cost which may have been billed without an answer, in 1e-9 USD.
@@ -120,6 +121,7 @@ class Tally:
     unsure: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_cached: int = 0
     cost: int = 0
     unpriced: int = 0
     maybe_cost: int = 0
@@ -198,6 +200,7 @@ class Tally:
             self.latencies.add(seconds)
         self.tokens_in += response.tokens_in or 0
         self.tokens_out += response.tokens_out or 0
+        self.tokens_cached += response.tokens_cached
         if cost is None:
             self.unpriced += 1
         else:
