@@ -128,6 +128,22 @@ def test_a_storm_of_refusals_costs_no_row(simulator, monkeypatch):
     assert 200 == provider.bill.billed
 
 
+def test_prompt_that_no_window_holds_is_not_sent(simulator, monkeypatch):
+    """The row says so, whole words long; the others are sent."""
+    provider = simulator()
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+    df = pd.DataFrame({"n": ["some words " * 300_000, "a few"]})
+
+    plan = df.llm.plan(PROMPT, model="openai/gpt-4o-mini")
+    first = called(df.iloc[:1], model="openai/gpt-4o-mini")
+
+    error = "ContextTooLong: 3,300,005 bytes of text, the model takes 128,000 tokens (free)"
+    assert (1, 1, [(0, error)]) == (plan.missing, plan.failed, list(plan.problems))
+    assert [error] == first.errors
+    assert 0 == provider.bill.requests
+
+
 def test_another_model_than_was_asked_is_said_once(simulator):
     """Every answer is kept; one warning has the count, and a later run of known rows has none."""
     simulator(faults=Faults(by_text={"row": "othermodel"}))

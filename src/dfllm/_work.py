@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ from dfllm._run.desk import Desk, Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
 from dfllm._run.pictures import Pictures
+from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.runtime import engine_for, near_model, runtime
 from dfllm._run.settings import current, endpoint_of, providers
@@ -174,6 +176,7 @@ class Work:
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
+            context=partial(window_of, provider.name, model),
             images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
             if self._images
             else None,
