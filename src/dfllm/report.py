@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dfllm._core.budget import dollars
+from dfllm._core.controls import visible
 from dfllm._core.meter import LimitUse
 from dfllm._run.tally import Latency
 from dfllm._work import Ending
@@ -224,7 +225,7 @@ class Run:
         parts += [self._unsure()] if facts["maybe_billed"] else []
         parts += [*self._saved(), f"{facts['seconds']:.1f} s", *self._speed()]
         parts += [self._retried()] if facts["retries"] else []
-        return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
+        return visible(f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})")
 
     def _tokens(self) -> str:
         tally = self._ending.tally

@@ -101,6 +101,11 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     (["--to", "kind_out"], _KIND, "OUTPUT's format, where its suffix does not say it; csv for stdout."),
     (["--in-place"], {"is_flag": True}, "Write INPUT itself anew."),
     (
+        ["--raw-cells"],
+        {"is_flag": True},
+        "Write CSV and TSV cells as they are, also where a spreadsheet would take them for a formula.",
+    ),
+    (
         ["--into"],
         {"default": "completion", "show_default": True, "metavar": "NAME"},
         "The new column's name; errors go to NAME_error.",

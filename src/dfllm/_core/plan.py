@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dfllm._core.controls import visible
 from dfllm._core.prefix import LEAST_TOKENS, NOTHING, Shared
 from dfllm._core.types import Messages
 
@@ -63,7 +64,7 @@ class Plan:
         for number, messages in enumerate(self.previews, 1):
             lines.append(f"  prompt {number}:")
             lines += [f"    [{message.role}] {_cut(message.content)}" for message in messages]
-        return "\n".join(lines)
+        return visible("\n".join(lines))
 
 
 def _cut(text: str, most: int = 300) -> str:

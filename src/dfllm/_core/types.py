@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from dfllm._core.controls import visible
+
 Role: TypeAlias = Literal["system", "developer", "user", "assistant"]
 Billing: TypeAlias = Literal["free", "paid", "maybe"]
 Missing: TypeAlias = Literal["skip", "render", "raise"]
@@ -188,7 +190,7 @@ class Failure:
     response: Response | None = None
 
     def __str__(self) -> str:
-        """Return the error column's text: at most 300 characters on one line."""
+        """Return the error column's text: at most 300 characters on one line, none of them a control."""
         facts = [
             f"http {self.status}" if self.status is not None and self.status != 200 else "",
             self.code or "",
@@ -197,7 +199,7 @@ class Failure:
         ]
         tail = ", ".join(fact for fact in facts if fact)
         tail = f" ({tail})" if tail else ""
-        head = " ".join(f"{self.type}: {self.reason}".split())
+        head = visible(" ".join(f"{self.type}: {self.reason}".split()))
         room = 300 - len(tail)
         return (head if len(head) <= room else head[: room - 1] + "…") + tail
 

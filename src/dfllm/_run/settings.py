@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
@@ -17,7 +17,7 @@ from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.prices import checked_prices
-from dfllm._run.secret import Secret
+from dfllm._run.secret import Secret, Veiled
 from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, rule_at
 
 
@@ -283,12 +283,15 @@ def register_provider(
         max_tokens_field: what it calls the limit of output tokens.
 
     Raises:
-        OptionError: the name is taken by a built-in provider or cannot be one, or the dialect is unknown.
+        OptionError: the name is taken by a built-in provider or cannot be one, the dialect is unknown, or the base URL
+            has a user, a password or a query in it.
 
     Example:
         >>> import dfllm
         >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
     """
+    base_url = Veiled(base_url)  # until it is known to hold no password
+    _check_bare(base_url, "base_url")
     if name in PROVIDERS:
         raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -298,7 +301,7 @@ def register_provider(
     _registered[name] = Provider(
         name,
         dialect,
-        base_url.rstrip("/"),
+        str(base_url).rstrip("/"),
         key_names=(api_key_env,) if api_key_env else (),
         needs_key=api_key_env is not None,
         max_tokens_field=max_tokens_field,
@@ -311,9 +314,11 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
 
     Raises:
         KeyMissing: it wants a key, one is needed, and no variable holds one.
-        OptionError: a variable holds a base URL without a scheme.
+        OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
-    found = next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), "")
+    found: str = Veiled(_variable(provider.url_names))
+    _check_bare(found, " or ".join(provider.url_names))
+    found = str(found)
     if found and "://" not in found:
         if provider.name != "ollama":
             raise OptionError(f"{' or '.join(provider.url_names)} names no scheme; write https://{found}")
@@ -321,14 +326,34 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
     if provider.name == "simulator" and not found:
         base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
-    key = next((key for name in provider.key_names if (key := os.environ.get(name, "").strip())), "")
-    if provider.needs_key and needs_key and not key:
+    secret = Secret(_variable(provider.key_names))
+    if provider.needs_key and needs_key and not secret:
         raise KeyMissing(
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
         )
     base_url = base_url or provider.base_url
-    return Endpoint(base_url, Secret(key) if key else None, rule_at(provider, base_url))
+    return Endpoint(base_url, secret or None, rule_at(provider, base_url))
+
+
+def _variable(names: Sequence[str]) -> str:
+    """Return what the first of these variables holds that holds anything."""
+    return next((text for name in names if (text := os.environ.get(name, "").strip())), "")
+
+
+def _check_bare(url: str, named: str) -> None:
+    """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
+    if not _is_bare(url):
+        raise OptionError(
+            f"The provider's URL in {named} holds a user, a password or a query. A base URL is a scheme, a host and a "
+            f"path, as in 'https://host/v1'; a key goes into the variable that api_key_env= names."
+        )
+
+
+def _is_bare(url: str) -> bool:
+    # A frame of its own, since it is gone when the error is raised, and its parts of the URL with it.
+    place = url.partition("://")[2] if "://" in url else url
+    return "@" not in place.partition("/")[0] and not {"?", "#"} & set(url)
 
 
 _simulators: dict[tuple[int, Path], Any] = {}
