@@ -3,6 +3,7 @@
 import ast
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def drift(page):
     """Return what is wrong with the page, a sentence each."""
     found = threats(page)
     numbers = [int(name[1:]) for name, _ in found]
-    odd = [f"T{one} is out of order" for one, other in zip(numbers, numbers[1:], strict=False) if one >= other]
+    odd = [f"T{one} is out of order" for one, other in pairwise(numbers) if one >= other]
     for name, cells in found:
         tests = re.findall(r"`(tests/[^`]+)`", cells[-1])
         if len(cells) != 3 or not all(cells):
