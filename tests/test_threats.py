@@ -1,9 +1,9 @@
 """docs/security.md cannot drift: each threat names tests, and the tests are there."""
 
 import ast
-import itertools
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ def drift(page):
     """Return what is wrong with the page, a sentence each."""
     found = threats(page)
     numbers = [int(name[1:]) for name, _ in found]
-    odd = [f"T{one} is out of order" for one, other in itertools.pairwise(numbers) if one >= other]
+    odd = [f"T{one} is out of order" for one, other in pairwise(numbers) if one >= other]
     for name, cells in found:
         tests = re.findall(r"`(tests/[^`]+)`", cells[-1])
         if len(cells) != 3 or not all(cells):

@@ -14,11 +14,12 @@ from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
 from dfllm._core.types import Missing
+from dfllm._options import OnError, Options
 from dfllm._run.desk import Cache
 from dfllm._run.files import Given
 from dfllm._run.settings import Limits
 from dfllm._stream import Completion, astream, stream
-from dfllm._work import OnError, Options, Work
+from dfllm._work import Work
 from dfllm.report import remember
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -253,9 +253,7 @@ def _report(*, as_json: bool, quiet: bool, to_stderr: bool) -> dict[str, Any]:
         click.echo(line(facts), err=to_stderr)
     elif not quiet:
         tell(repr(done))
-        failures = done.failures if facts["failed"] else pd.DataFrame({"type": []})
-        for kind, count in failures["type"].value_counts().head(_SHOWN_ERRORS).items():
-            example = failures.loc[(failures["type"] == kind).to_numpy(), "error"].iloc[0]
+        for count, example in done.causes[:_SHOWN_ERRORS]:
             tell(f"  {count:,} x {example}")
     return facts
 

@@ -144,8 +144,16 @@ class RowsFailedWarning(DfllmWarning):
     """Some rows of a run have no answer; given once a run, with the counts."""
 
 
+class ModelWarning(DfllmWarning):
+    """Another model answered than was asked for; given once a run, with the counts."""
+
+
 class AccessorWarning(DfllmWarning):
     """Another package's ``df.llm`` was replaced."""
+
+
+class PromptCacheWarning(DfllmWarning):
+    """Much of what a run's prompts share was read at the full price; given once a run, with what may be done."""
 
 
 class StoreWarning(DfllmWarning):

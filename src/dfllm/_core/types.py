@@ -61,7 +61,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What all questions of a frame share, and what decides their answers.
+    """What all questions of a frame share: what decides their answers, and how they travel (`keys.WIRE_ONLY`).
 
     Attributes:
         provider: the provider's identity: its name, plus the base URL where the user set another.
@@ -76,6 +76,7 @@ class Terms:
         reasoning: the provider's reasoning effort.
         schema: canonical JSON of the schema as it is sent.
         extra: canonical JSON of what the user adds to the body.
+        prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
     """
 
     provider: str
@@ -90,6 +91,7 @@ class Terms:
     reasoning: str | None = None
     schema: str | None = None
     extra: str | None = None
+    prompt_cache_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

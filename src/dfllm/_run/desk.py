@@ -12,7 +12,15 @@ import msgspec
 from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
 from dfllm._core.images import with_images
-from dfllm._core.inputs import blank_failure, has_nul, is_blank, nul_failure, surrogate_failure
+from dfllm._core.inputs import (
+    blank_failure,
+    has_nul,
+    is_blank,
+    is_long,
+    nul_failure,
+    surrogate_failure,
+    window_failure,
+)
 from dfllm._core.keys import keyer
 from dfllm._core.mending import mending
 from dfllm._core.output import Cells, interpreter
@@ -87,6 +95,7 @@ class Order:
         cache: what the store is used for.
         stop_at_failure: whether the first failed row ends the run.
         tag: the user's word for the call.
+        context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
         images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
     """
 
@@ -100,6 +109,7 @@ class Order:
     stop_at_failure: bool = False
     tag: str | None = None
     images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
+    context: Callable[[], int | None] = lambda: None
 
     @property
     def window(self) -> int:
@@ -220,12 +230,13 @@ class Desk:
         each = iter(found)
         return [None if key is None else next(each) for key in keys]
 
-    @staticmethod
-    def _missing(missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:
+    def _missing(self, missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:
         if has_nul(messages):
             return Settled(None, nul_failure(), None)
         if is_blank(messages):
             return Settled(None, blank_failure(), None)
+        if is_long(messages) and (failure := window_failure(messages, self._order.context())) is not None:
+            return Settled(None, failure, None)
         missing.append(Missing(position, key, messages))
         return None
 

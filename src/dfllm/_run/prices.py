@@ -117,3 +117,15 @@ def _asked(provider: str, model: str, response: Response) -> Any:
         output_tokens=response.tokens_out,
     )
     return calc_price(usage, model, provider_id=provider)
+
+
+def window_of(provider: str, model: str) -> int | None:
+    """Return how many tokens a model takes in at most, None where that is unknown."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    try:
+        _, found = get_snapshot().find_provider_model(model, None, provider, None)
+    except LookupError:
+        return None
+    window: int | None = found.context_window
+    return window

@@ -85,6 +85,8 @@ class Settings:
         fetch_images: whether the https URLs of image columns are fetched here and sent as bytes, from public addresses
             only; else they are passed on and the provider fetches them.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
+        prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
+            does not.
     """
 
     model: str | None = None
@@ -99,6 +101,7 @@ class Settings:
     prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     fetch_images: bool = False
     durability: Literal["normal", "full"] = "normal"
+    prompt_caching: Literal["auto", "off"] = "auto"
 
     @property
     def store_path(self) -> Path:
@@ -121,7 +124,7 @@ def configure(**settings: Any) -> None:
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
             ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``prices``,
-            ``fetch_images``, ``durability``.
+            ``fetch_images``, ``durability``, ``prompt_caching``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -221,6 +224,7 @@ def _checked(name: str, value: Any) -> Any:
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "budget": isinstance(value, Budget),
         "durability": value in ("normal", "full"),
+        "prompt_caching": value in ("auto", "off"),
     }
     if not fits.get(name, False):
         wants = {
@@ -228,6 +232,7 @@ def _checked(name: str, value: Any) -> Any:
             "budget": "USD, or dfllm.Budget(...)",
             "durability": "'normal' or 'full'",
             "timeout": "seconds above 0",
+            "prompt_caching": "'auto' or 'off', since no known provider lets one say for how long",
         }
         raise OptionError(f"{name}={value!r} does not fit; it takes {wants.get(name, 'a ' + _kind_of(name))}.")
     return value

@@ -69,6 +69,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "seed": terms.seed,
         "reasoning_effort": terms.reasoning,
         "response_format": json.loads(terms.schema) if terms.schema else None,
+        "prompt_cache_key": terms.prompt_cache_key,
     }
     return {name: value for name, value in named.items() if value is not None} | extra
 

@@ -59,6 +59,7 @@ class Provider:
         needs_key: whether it answers nobody without a key.
         max_tokens_field: what it calls the limit of output tokens.
         charges: what its rate limits count; none for a server of one's own.
+        takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
 
@@ -71,6 +72,7 @@ class Provider:
     needs_key: bool = True
     max_tokens_field: str = "max_tokens"
     charges: Rule = "openai"
+    takes_prompt_cache_key: bool = False
     built_in: bool = True
 
 
@@ -85,6 +87,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("OPENAI_BASE_URL",),
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
+            takes_prompt_cache_key=True,
         ),
         Provider(
             "ollama",
@@ -106,7 +109,15 @@ PROVIDERS: Mapping[str, Provider] = {
             charges="none",
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
-        Provider("simulator", "openai", "", url_names=("DFLLM_SIMULATOR_URL",), needs_key=False, charges="none"),
+        Provider(
+            "simulator",
+            "openai",
+            "",
+            url_names=("DFLLM_SIMULATOR_URL",),
+            needs_key=False,
+            charges="none",
+            takes_prompt_cache_key=True,
+        ),
     )
 }
 

@@ -16,6 +16,7 @@ from .bill import Bill
 from .ledger import Line
 from .limiter import Limiter
 from .manners import Manners
+from .prefixes import Prefixes
 from .replies import Reply
 from .schemas import BadSchema
 
@@ -64,6 +65,7 @@ class Desk:
         self._clock = clock
         self._born = clock()
         self._limiter: Limiter | None = None
+        self.prefixes = Prefixes()
         self._serial = itertools.count(1)
 
     @property
@@ -92,7 +94,10 @@ class Desk:
         reserve = None
         try:
             if ask is not None:
+                ask = replace(ask, cached_tokens=self.prefixes.tokens_of(ask.marks)) if ask.marks else ask
                 reply, reserve = self._reply_to(ask, attempt)
+                if reply.billed:
+                    self.prefixes.keep(ask.marks)
             assert reply is not None
             status = 0 if reply.delivery == "reset" else reply.status
             self.bill.charge(
