@@ -18,6 +18,7 @@ from zlib import crc32
 from dfllm._core.budget import Cap
 from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store_fork
+from dfllm._run.store_care import Care
 from dfllm._run.store_claims import Claims
 from dfllm._run.store_errors import BROKEN, explain, is_busy, locked
 from dfllm._run.store_files import beside, is_network, make_file, make_room, refuse_foreign
@@ -238,6 +239,13 @@ class Store:
         with self._explained(), self._apart() as connection:
             return past(connection)
 
+    @contextmanager
+    def care(self) -> Iterator[Care]:
+        """Give what tends the whole store: makes room, purges, gives answers out and takes them in."""
+        with self._explained(), self._apart() as connection:
+            make_writable(connection, self._durability)
+            yield Care(connection, self.path, self._turn, self._lock.wait_seconds, self._recover)
+
     def stats(self) -> Stats:
         """Count what is in the store.
 
@@ -328,6 +336,11 @@ class Store:
             if is_busy(error):
                 raise locked(self.path, self._lock.wait_seconds, None) from error
             raise explain(error, self.path) from error
+
+    @contextmanager
+    def _turn(self, deadline: float | None) -> Iterator[None]:
+        with self._lock.held(deadline), self._writer.working:
+            yield
 
     def _malformed(self) -> StoreError:
         found = sqlite3.DatabaseError("an index leads to the wrong row")
