@@ -439,8 +439,9 @@ def test_processes_go_on_while_others_prune_and_purge(path):
         for number in range(me, me + 300):
             name = number.to_bytes(20, "big")
             assert store.claim([name], f"run{me}").result().mine == [name]
-            store.save([Entry(name, b"answer %d " % number * 50, "openai", "new", 1e6 + number, 0.5, 1)], "run").result()
-            assert store.known([name])[0].body == b"answer %d " % number * 50
+            body = b"answer %d " % number * 50
+            store.save([Entry(name, body, "openai", "new", 1e6 + number, 0.5, 1)], "run").result()
+            assert store.known([name])[0].body == body
         store.close()
         print("done", flush=True)
         """
