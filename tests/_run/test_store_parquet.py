@@ -19,7 +19,7 @@ TIMES = st.floats(0, 4e9)
 
 def found(*rows):
     """Return rows as the store finds them."""
-    return [Found((row[0], row[1].encode(), row[2].encode(), *row[3:]), True) for row in rows]
+    return [Found((row[0], row[1].encode(), row[2].encode(), *row[3:]), is_whole=True) for row in rows]
 
 
 def row(number, body=b"{}"):

@@ -1,4 +1,4 @@
-"""`dfllm store`: what the store of answers holds, whether it is whole, what is removed, and how it travels and is mended."""
+"""`dfllm store`: what the store holds and whether it is whole; clearing it, carrying it over, mending it."""
 
 from __future__ import annotations
 
