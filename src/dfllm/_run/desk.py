@@ -28,9 +28,10 @@ from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
 from dfllm._run.store import Store, Stored
+from dfllm._run.store_off import Off
 from dfllm._wire.providers import Dialect
 
-Cache: TypeAlias = Literal["use", "retry", "only"]
+Cache: TypeAlias = Literal["use", "retry", "only", "off"]
 Source: TypeAlias = Literal["store", "live"]
 
 WINDOW = 5_000
@@ -157,7 +158,7 @@ def _illustrator(
 class Desk:
     """Rows to windows: renders, makes keys, looks up. Used from one thread at a time."""
 
-    def __init__(self, order: Order, store: Store) -> None:
+    def __init__(self, order: Order, store: Store | Off) -> None:
         self._order = order
         self._store = store
         self._render = order.prompt.renderer()
