@@ -207,8 +207,8 @@ class Care:
         """Take out what belongs to the doomed keys beside their answers; the ledger keeps its amounts."""
         theirs = "key IN (SELECT key FROM doomed)" if before is None else "at <= :before"
         given = {} if before is None else {"before": before}
-        self._connection.execute(f"UPDATE spend SET key = NULL WHERE {theirs}", given)  # noqa: S608  # ours
-        attempts = self._connection.execute(f"DELETE FROM attempts WHERE {theirs}", given).rowcount  # noqa: S608  # ours
+        self._connection.execute(f"UPDATE spend SET key = NULL WHERE {theirs}", given)  # noqa: S608  # text of ours
+        attempts = self._connection.execute(f"DELETE FROM attempts WHERE {theirs}", given).rowcount  # noqa: S608  # text of ours
         return attempts + self._connection.execute("DELETE FROM quarantine").rowcount
 
     def windows(self) -> Iterator[list[Found]]:
