@@ -1,4 +1,4 @@
-"""`cache=`: "off" leaves nothing at rest, and an answer that was removed meanwhile is asked for again."""
+"""`cache=`: "off" leaves nothing at rest, "refresh" goes on where it was broken off, removed answers are asked again."""
 
 import asyncio
 import os
@@ -196,3 +196,95 @@ def test_an_answer_that_was_removed_meanwhile_is_asked_again(simulator, monkeypa
     made = CITIES.llm.complete(PROMPT, model=ECHO)
 
     assert (ANSWERS, 4, True) == (made["completion"].tolist(), bill.requests, purged.is_set())
+
+
+# Refresh.
+
+
+def sources(frame, **options):
+    """Return where the answers of a call came from, row by row."""
+    return frame.llm.complete(PROMPT, model=ECHO, details=True, **options)["completion_source"].tolist()
+
+
+def test_refresh_asks_all_anew(simulator):
+    """Each refresh that is whole is followed by another one of everything; equal rows are asked once."""
+    bill = simulator().bill
+    CITIES.llm.complete(PROMPT, model=ECHO)
+
+    made = [CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")["completion"].tolist() for _ in range(2)]
+
+    assert ([ANSWERS] * 2, 2 + 2 + 2) == (made, bill.requests)
+    assert ["store"] * 3 == sources(CITIES)
+
+
+def test_a_refresh_that_was_broken_off_goes_on(simulator, monkeypatch):
+    """What it has paid for is read, only the rest is asked; the old answer of the rest stood meanwhile."""
+    bill = simulator().bill
+    CITIES.llm.complete(PROMPT, model=ECHO)
+    with pytest.raises(RuntimeError, match="out"):
+        for _ in CITIES.llm.iter_completions(PROMPT, model=ECHO, cache="refresh", limits=dfllm.Limits(1)):
+            raise RuntimeError("out")
+    between = bill.requests
+    known = sources(CITIES, cache="only")
+
+    planned = CITIES.llm.plan(PROMPT, model=ECHO, cache="refresh").missing
+    CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+    after = bill.requests
+    CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+
+    assert ["store"] * 3 == known
+    assert 4 - between == planned
+    assert (4, 6) == (after, bill.requests)
+
+
+def test_a_frame_that_has_grown_goes_on_too(simulator, monkeypatch):
+    """After a refresh that was killed, the same call on more rows asks for what is missing alone."""
+    bill = simulator().bill
+    with monkeypatch.context() as patched:
+        patched.setattr("dfllm._work.concluded", lambda *given: None)  # as if it had been killed at its very end
+        CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+    grown = pd.concat([CITIES, pd.DataFrame({"city": ["Bonn"]})], ignore_index=True)
+
+    assert ["store", "store", "store", "live"] == sources(grown, cache="refresh")
+    assert 3 == bill.requests
+
+
+def test_failed_rows_of_a_refresh_are_asked_alone(simulator):
+    """Run again at once, a refresh whose rows failed asks those; their old answers are still there."""
+    bill = simulator().bill
+    CITIES.llm.complete(PROMPT, model=ECHO)
+    simulator(faults=Faults(by_text={"Lima": "drop_mid"}))
+    with dfllm.options(resend_ambiguous=0), pytest.warns(dfllm.RowsFailedWarning, match="ConnectionLost"):
+        CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+    old = sources(CITIES, cache="only")
+    well = simulator().bill  # another one, which answers
+
+    again = sources(CITIES, cache="refresh")
+
+    assert (["store"] * 3, ["store", "live", "store"]) == (old, again)
+    assert (2, 1) == (bill.requests, well.requests)
+
+
+def test_another_prompt_is_another_refresh(simulator, monkeypatch):
+    """A refresh that was broken off is no other call's: prompt, model and options tell them apart."""
+    bill = simulator().bill
+    monkeypatch.setattr("dfllm._work.concluded", lambda *given: None)
+    CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+
+    CITIES.llm.complete("{{ city }}!", model=ECHO, cache="refresh")
+    CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh", seed=1)
+    CITIES.llm.complete(PROMPT, model="simulator/small", cache="refresh")
+    CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+
+    assert 8 == bill.requests
+
+
+def test_a_plan_of_a_refresh_knows_nothing_and_begins_nothing():
+    """Before a refresh all is missing, and planning it leaves no trace."""
+    CITIES.llm.complete(PROMPT, model=ECHO)
+
+    plans = [CITIES.llm.plan(PROMPT, model=ECHO, cache="refresh") for _ in range(2)]
+    CITIES.llm.complete(PROMPT, model=ECHO, cache="refresh")
+
+    assert [(0, 2)] * 2 == [(plan.known, plan.missing) for plan in plans]
+    assert 0 == CITIES.llm.plan(PROMPT, model=ECHO, cache="refresh").known

@@ -39,10 +39,12 @@ from dfllm._run.files import Given, prompt_text
 from dfllm._run.pictures import Pictures
 from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
+from dfllm._run.refreshing import concluded, refresh_of, resumed
 from dfllm._run.runtime import engine_for, near_model, runtime
 from dfllm._run.settings import current, endpoint_of, providers
 from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
+from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
 from dfllm._wire.providers import DIALECTS, Dialect, identity_of, normalised, split
 
@@ -117,6 +119,7 @@ class Work:
         recipe = recipe_of(prompt_text(prompt), options.get("system"), missing)
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
+        self._recipe = recipe
         self._prompt = Prompt(recipe)
         self._images = labels_of(options.get("images"))
         check_columns(self._prompt.columns, list(frame.columns))
@@ -189,6 +192,9 @@ class Work:
             else None,
         )
 
+    def _refresh(self) -> Refresh:
+        return refresh_of(self.order, self._recipe, self._images)
+
     @property
     def _skips(self) -> bool:
         return self.options.get("missing", "skip") != "render"
@@ -204,6 +210,7 @@ class Work:
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
+        self.order = resumed(self.order, self._refresh(), self._store(), sends=False)
         desk = Desk(self.order, self._store())
         known: set[Key] = set()
         missing: set[Key] = set()
@@ -267,6 +274,7 @@ class Work:
 
     def ready(self, sink: Sink | None = None) -> tuple[Engine, Progress]:
         """Return the engine and the progress bar of a run that has not begun."""
+        self.order = resumed(self.order, self._refresh(), self._store(), sends=True)
         progress = Progress(self.tally, self.model, shown=self.settings.progress)
         engine = engine_for(
             self.order,
@@ -293,6 +301,8 @@ class Work:
         """Return how the run that this engine made came to its end."""
         live = engine.live
         stopped = live.stopped if live is not None else None
+        if not interrupted and stopped is None:
+            concluded(self.order, self._refresh(), self._store(), self.tally.errors)
         return Ending(
             frame=self.columns.frame(self.frame),
             tally=self.tally,

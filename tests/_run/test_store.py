@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import dfllm._run
 from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store as store_module
-from dfllm._run import store_schema, store_writer
+from dfllm._run import store_rescue, store_schema, store_writer
 from dfllm._run.store import Attempt, Claimed, Entry, Store, Stored
 from dfllm._run.store_files import beside
 from dfllm._run.store_lock import FileLock, try_lock
@@ -532,7 +532,7 @@ def test_without_any_room_the_frame_has_the_answers(path, monkeypatch):
     def nowhere(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module, "spill", nowhere)
+    monkeypatch.setattr(store_rescue, "spill", nowhere)
     store = Store(path)
     store._connect = faulty(sqlite3.SQLITE_FULL, lambda: True)
     store.save([entry(1)], "run").exception(10)

@@ -31,7 +31,7 @@ from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.providers import Dialect
 
-Cache: TypeAlias = Literal["use", "retry", "only", "off"]
+Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
 Source: TypeAlias = Literal["store", "live"]
 
 WINDOW = 5_000
@@ -97,6 +97,7 @@ class Order:
         stop_at_failure: whether the first failed row ends the run.
         tag: the user's word for the call.
         context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
+        since: from when on answers in the store count, in unix seconds.
         images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
     """
 
@@ -109,6 +110,7 @@ class Order:
     cache: Cache = "use"
     stop_at_failure: bool = False
     tag: str | None = None
+    since: float = 0.0
     images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
     context: Callable[[], int | None] = lambda: None
 
@@ -225,7 +227,7 @@ class Desk:
 
     def _found(self, keys: Sequence[Key | None]) -> list[Stored | None]:
         asked = [key for key in keys if key is not None]
-        found = self._store.known(asked)
+        found = self._store.known(asked, since=self._order.since)
         if len(asked) == len(keys):
             return found
         each = iter(found)

@@ -95,7 +95,7 @@ class Engine:
         self._dear: dict[Key, Messages] = {}
         self._ended_some = asyncio.Event()
         self._lot = _FIRST_CLAIMS
-        self._since = clock() if order.cache == "retry" else 0.0
+        self._since = clock() if order.cache == "retry" else order.since
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = False
         self._interrupted = False
