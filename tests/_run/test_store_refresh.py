@@ -16,9 +16,9 @@ def store(tmp_path):
     store.close()
 
 
-def begun(store, at, id=ID):
+def begun(store, at, which=ID):
     """Begin a refresh, or go on with one; return since when answers count."""
-    return store.refresh(Refresh(id, at)).result()
+    return store.refresh(Refresh(which, at)).result()
 
 
 def test_a_refresh_that_was_broken_off_goes_on(store):
