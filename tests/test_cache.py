@@ -198,6 +198,15 @@ def test_an_answer_that_was_removed_meanwhile_is_asked_again(simulator, monkeypa
     assert (ANSWERS, 4, True) == (made["completion"].tolist(), bill.requests, purged.is_set())
 
 
+def test_only_needs_no_bound():
+    """What sends nothing can pass no budget, so no price has to be known."""
+    CITIES.llm.complete(PROMPT, model=ECHO)
+
+    made = CITIES.llm.complete(PROMPT, model=ECHO, cache="only", budget=1.0)
+
+    assert ANSWERS == made["completion"].tolist()
+
+
 # Refresh.
 
 

@@ -227,7 +227,7 @@ def engine_for(
     name = order.terms.provider.partition(" ")[0]
     price = pricer(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
     most = most_of(price, messages=order.prompt.turns + _MENDING_TURNS, tokens_out=order.terms.max_tokens)
-    if settings.budget is not None and most(1) is None:
+    if settings.budget is not None and order.cache != "only" and most(1) is None:
         raise _no_bound(order, price)
     return Engine(
         order,

@@ -94,7 +94,7 @@ def leftovers(path: Path) -> list[Path]:
         for pattern in ("damaged-*", "repaired-*", "compact-*", "spill-*.jsonl.damaged"):
             found += folder.glob(f"{name}.{pattern}")
         found += (part for part in folder.glob(f"{name}.spill-*.part") if _is_old(part))
-    return sorted(found)
+    return sorted(file for file in found if not file.is_dir())
 
 
 def _is_old(part: Path) -> bool:
