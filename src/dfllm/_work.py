@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -301,8 +302,9 @@ class Work:
         """Return how the run that this engine made came to its end."""
         live = engine.live
         stopped = live.stopped if live is not None else None
-        if not interrupted and stopped is None:
-            concluded(self.order, self._refresh(), self._store(), self.tally.errors)
+        if self.order.cache == "refresh" and not interrupted and stopped is None:
+            with suppress(StoreError):  # it goes on where it was, then
+                concluded(self.order, self._refresh(), self._store(), self.tally.errors)
         return Ending(
             frame=self.columns.frame(self.frame),
             tally=self.tally,
