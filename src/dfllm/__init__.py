@@ -37,6 +37,7 @@ from dfllm._stream import Completion
 from dfllm.accessor import llm
 from dfllm.books import runs
 from dfllm.report import Run, last_run
+from dfllm.stores import Store, store
 
 __version__ = "0.1.0"
 
@@ -65,6 +66,7 @@ __all__ = [
     "RowsFailedWarning",
     "Run",
     "RunStopped",
+    "Store",
     "StoreError",
     "StoreWarning",
     "TemplateError",
@@ -76,6 +78,7 @@ __all__ = [
     "options",
     "register_provider",
     "runs",
+    "store",
 ]
 
 logging.getLogger("dfllm").addHandler(logging.NullHandler())

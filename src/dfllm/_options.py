@@ -16,7 +16,7 @@ OnError: TypeAlias = Literal["keep", "raise", "stop"]
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "missing": ("skip", "render", "raise"),
-    "cache": ("use", "retry", "only"),
+    "cache": ("use", "retry", "only", "off", "refresh"),
     "on_error": ("keep", "raise", "stop"),
 }
 _KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (

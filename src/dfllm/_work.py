@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -39,8 +40,12 @@ from dfllm._run.files import Given, prompt_text
 from dfllm._run.pictures import Pictures
 from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
+from dfllm._run.refreshing import concluded, refresh_of, resumed
 from dfllm._run.runtime import engine_for, near_model, runtime
 from dfllm._run.settings import current, endpoint_of, providers
+from dfllm._run.store import Store
+from dfllm._run.store_off import NOWHERE, Off
+from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
 from dfllm._wire.providers import DIALECTS, Dialect, identity_of, normalised, split
 
@@ -65,7 +70,7 @@ class Ending(NamedTuple):
         stopped: what ended it early; None where nothing did.
         began: whether anything succeeded before that.
         interrupted: whether the user ended it.
-        store: the store's path.
+        store: the store's path, or a word where nothing is kept.
         tag: the user's word for the call.
     """
 
@@ -115,6 +120,7 @@ class Work:
         recipe = recipe_of(prompt_text(prompt), options.get("system"), missing)
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
+        self._recipe = recipe
         self._prompt = Prompt(recipe)
         self._images = labels_of(options.get("images"))
         check_columns(self._prompt.columns, list(frame.columns))
@@ -122,10 +128,15 @@ class Work:
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
         check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
-        runtime().store(self.settings)  # before a provider is looked for: without a store nothing is sent
+        self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
+        self._store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
         self.tally = Tally(len(frame))
         self.columns = Columns(self.names)
+
+    def _store(self) -> Store | Off:
+        """Return where answers are and go. Asked for each time, as one that failed is opened anew."""
+        return self._off or runtime().store(self.settings)
 
     def _find_provider(self, *, sends: bool) -> None:
         options = self.options
@@ -182,6 +193,9 @@ class Work:
             else None,
         )
 
+    def _refresh(self) -> Refresh:
+        return refresh_of(self.order, self._recipe, self._images)
+
     @property
     def _skips(self) -> bool:
         return self.options.get("missing", "skip") != "render"
@@ -197,7 +211,8 @@ class Work:
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
-        desk = Desk(self.order, runtime().store(self.settings))
+        self.order = resumed(self.order, self._refresh(), self._store(), sends=False)
+        desk = Desk(self.order, self._store())
         known: set[Key] = set()
         missing: set[Key] = set()
         skipped = failed = 0
@@ -260,6 +275,7 @@ class Work:
 
     def ready(self, sink: Sink | None = None) -> tuple[Engine, Progress]:
         """Return the engine and the progress bar of a run that has not begun."""
+        self.order = resumed(self.order, self._refresh(), self._store(), sends=True)
         progress = Progress(self.tally, self.model, shown=self.settings.progress)
         engine = engine_for(
             self.order,
@@ -269,13 +285,14 @@ class Work:
             tally=self.tally,
             changed=progress.update,
             price_as=self._price_as,
+            store=self._store(),
         )
         if self.options.get("missing") == "raise":
             self._refuse_missing()
         return engine, progress
 
     def _refuse_missing(self) -> None:
-        desk = Desk(self.order, runtime().store(self.settings))
+        desk = Desk(self.order, self._store())
         for start, stop in desk.windows():
             for place, one in enumerate(desk.rendered(start, stop)[1], start):
                 if isinstance(one, Failure) and one.type == "Skipped":
@@ -285,6 +302,9 @@ class Work:
         """Return how the run that this engine made came to its end."""
         live = engine.live
         stopped = live.stopped if live is not None else None
+        if self.order.cache == "refresh" and not interrupted and stopped is None:
+            with suppress(StoreError):  # it goes on where it was, then
+                concluded(self.order, self._refresh(), self._store(), self.tally.errors)
         return Ending(
             frame=self.columns.frame(self.frame),
             tally=self.tally,
@@ -294,7 +314,7 @@ class Work:
             stopped=stopped,
             began=live is not None and live.succeeded,
             interrupted=interrupted,
-            store=str(self.settings.store_path),
+            store=NOWHERE if self._off else str(self.settings.store_path),
             tag=self.options.get("tag"),
         )
 
@@ -307,9 +327,13 @@ class Work:
             StoreError: the store failed before anything succeeded.
         """
         tally, stopped = ending.tally, ending.stopped
-        saved = f"{tally.done - tally.errors['Cancelled']:,} of {tally.rows:,} rows are done and saved"
+        done = f"{tally.done - tally.errors['Cancelled']:,} of {tally.rows:,} rows are done"
+        if ending.interrupted and self._off is not None:
+            raise KeyboardInterrupt(f"{done}, and saved nowhere but in the partial frame, dfllm.last_run().frame")
         if ending.interrupted:
-            raise KeyboardInterrupt(f"{saved}; run again to go on. The partial frame is dfllm.last_run().frame")
+            raise KeyboardInterrupt(
+                f"{done} and saved; run again to go on. The partial frame is dfllm.last_run().frame"
+            )
         if stopped is not None and not ending.began:
             if stopped.type == "StoreError":
                 raise StoreError(stopped.reason)

@@ -87,7 +87,8 @@ class DataFrameLLM:
             reasoning: the provider's reasoning effort, such as ``"low"``.
             extra: further fields of the request's body, as the provider names them.
             cache: ``"use"`` takes stored answers; ``"retry"`` takes them and asks again where an error was stored;
-                ``"only"`` sends nothing.
+                ``"only"`` sends nothing; ``"off"`` takes none and keeps none, so that nothing but amounts is on disk;
+                ``"refresh"`` asks everything anew, and the old answers stand until the new ones are there.
             missing: what a missing value does that the template prints: ``"skip"`` leaves the row unsent, ``"render"``
                 prints nothing in its place, ``"raise"`` refuses the call.
             on_error: ``"keep"`` keeps errors in their column with one warning, ``"raise"`` raises when all is done,

@@ -24,6 +24,7 @@ from dfllm._core.errors import RowsFailed, RunStopped
 from dfllm._core.schema import schema_of
 from dfllm._frame import names_of
 from dfllm._places import check_place, replacing
+from dfllm._run.store_off import NOWHERE
 
 _SHOWN_ERRORS = 4
 _HELP = "A prompt per row of a table; every paid answer kept, nothing paid twice."
@@ -196,14 +197,16 @@ def run(*, as_json: bool, **given: Any) -> None:
     if interrupted and not facts["ok"]:
         fail(f"interrupted before any row had an answer; {target} was not written.", INTERRUPTED)
     if target.path is not None and given["in_place"] and source.stamp != _stamp(target.path):
-        fail(f"{target} was changed meanwhile and is left as it is. Run again: what was answered costs nothing.")
+        saved = _saved("Run again: what was answered costs nothing.")
+        fail(f"{target} was changed meanwhile and is left as it is. {saved}")
     schema = None if given["schema"] is None else schema_of(given["schema"])
     made = names_of(given["into"], schema, details=given["details"]).all
     _deliver(target, source.table, done.frame, made, raw=given["raw_cells"])
     _report(as_json=as_json, quiet=given["progress"] is False, to_stderr=target.path is None)
     if interrupted:
-        known = f"{facts['ok']:,} of {facts['rows']:,} rows have their answers, saved and written to {target}"
-        fail(f"interrupted; {known}. Run again to go on.", INTERRUPTED)
+        known = f"{facts['ok']:,} of {facts['rows']:,} rows have their answers, {_saved('saved and ', '')}written"
+        known += f" to {target}"
+        fail(f"interrupted; {known}. {_saved('Run again to go on.')}", INTERRUPTED)
     if facts["failed"] or facts["stopped"]:
         raise click.exceptions.Exit(FAILED_ROWS)
 
@@ -222,8 +225,14 @@ def _give_up(error: RunStopped, target: _Target, *, as_json: bool, quiet: bool) 
     rows_failed = isinstance(error, RowsFailed)  # else one cause stands for all rows, and the message has it
     facts = _report(as_json=as_json, quiet=quiet or not rows_failed, to_stderr=target.path is None)
     said = str(error).replace(", see .frame", "")  # which is for those who write Python
-    saved = " What was answered is in the store: run again to go on." if facts["ok"] else ""
+    saved = f" {_saved('What was answered is in the store: run again to go on.')}" if facts["ok"] else ""
     fail(f"{said}\n{target} was not written.{saved}")
+
+
+def _saved(usual: str, nothing: str = "Nothing was kept, as --cache off says.") -> str:
+    """Return what is said of answers that are kept, or of those of a run that keeps nothing."""
+    done = dfllm.last_run()
+    return nothing if done is not None and done.to_dict()["store"] == NOWHERE else usual
 
 
 def _deliver(target: _Target, table: _tables.Table, frame: pd.DataFrame, made: Sequence[str], *, raw: bool) -> None:
@@ -240,7 +249,7 @@ def _deliver(target: _Target, table: _tables.Table, frame: pd.DataFrame, made: S
     except BrokenPipeError:
         raise
     except OSError as error:
-        saved = "The answers are in the store: run again, they cost nothing."
+        saved = _saved("The answers are in the store: run again, they cost nothing.")
         fail(f"{target} could not be written: {_reason(error)}. {saved}")
 
 

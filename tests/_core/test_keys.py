@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfllm._core.keys import WIRE_ONLY, canonical, key_of, keyer, text_of
+from dfllm._core.keys import WIRE_ONLY, canonical, key_from, key_of, keyer, text_of
 from dfllm._core.types import Message, Request, Terms
 
 TERMS = Terms("openai", "openai", "gpt-mini")
@@ -107,3 +107,18 @@ def test_lone_surrogates_have_no_key():
 def test_canonical_json_is_sorted_and_tight():
     """Equal values give equal text, whatever their order."""
     assert '{"a":[1,"é"],"b":null}' == canonical({"b": None, "a": [1, "é"]})
+
+
+@given(st.binary(min_size=20, max_size=20))
+def test_a_key_is_read_back_from_what_people_see(key):
+    """Text and key stand for each other."""
+    assert key == key_from(text_of(key))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "k1", "k1" + "0" * 39, "k2" + "0" * 40, "k1" + "G" * 40, "k1" + "0" * 41, None, 7]
+)
+def test_what_is_no_key_is_refused(text):
+    """Text of another form, or no text, is no key."""
+    with pytest.raises(ValueError, match="no key"):
+        key_from(text)

@@ -14,7 +14,7 @@ import textwrap
 import threading
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 import dfllm._run
 from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store as store_module
-from dfllm._run import store_schema
+from dfllm._run import store_rescue, store_schema, store_writer
 from dfllm._run.store import Attempt, Claimed, Entry, Store, Stored
 from dfllm._run.store_files import beside
-from dfllm._run.store_lock import FileLock
+from dfllm._run.store_lock import FileLock, try_lock
+from dfllm._run.store_rows import row_of
 from dfllm._run.store_schema import WINDOW
 
 SOURCES = Path(dfllm._run.__file__).parents[1]
@@ -531,7 +532,7 @@ def test_without_any_room_the_frame_has_the_answers(path, monkeypatch):
     def nowhere(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_module, "spill", nowhere)
+    monkeypatch.setattr(store_rescue, "spill", nowhere)
     store = Store(path)
     store._connect = faulty(sqlite3.SQLITE_FULL, lambda: True)
     store.save([entry(1)], "run").exception(10)
@@ -700,6 +701,82 @@ def test_a_network_has_no_wal(path, monkeypatch):
 
     assert ([stored(entry(1))], "delete") == (known, journal)
     assert ["store.db", "store.db.lock"] == sorted(file.name for file in path.parent.iterdir())
+
+
+def test_a_store_that_moves_onto_a_network_loses_its_wal(path, monkeypatch):
+    """Whatever journal it had, a store has the one that fits where it lies now, and all its answers."""
+    Store(path).close()
+    journals = []
+    for on_network in (True, False):
+        monkeypatch.setattr(store_module, "is_network", lambda path, on_network=on_network: on_network)
+        with pytest.warns(StoreWarning, match="network") if on_network else nullcontext():
+            store = Store(path)
+        store.save([entry(int(on_network))], "run").result()
+        journals.append(store.stats().journal)
+        known = store.known(keys_of([entry(1)]))
+        store.close()
+
+    assert (["delete", "wal"], [stored(entry(1))]) == (journals, known)
+
+
+def test_processes_share_a_store_on_a_network(path, monkeypatch):
+    """With a rollback journal, too, two stores ask each key once and see each other's answers."""
+    monkeypatch.setattr(store_module, "is_network", lambda path: True)
+    with pytest.warns(StoreWarning, match="network"):
+        stores = [Store(path), Store(path)]
+
+    for number in range(40):
+        mine, theirs = (stores[number % 2], stores[1 - number % 2])
+        assert [entry(number).key] == mine.claim([entry(number).key], f"run{number % 2}").result().mine
+        assert [entry(number).key] == theirs.claim([entry(number).key], f"other{number % 2}").result().held
+        mine.save([entry(number)], f"run{number % 2}").result()
+        assert [stored(entry(number))] == theirs.known([entry(number).key])
+
+    for store in stores:
+        store.close()
+
+
+@posix
+@pytest.mark.parametrize("network", [False, True])
+def test_the_lock_is_held_around_every_commit_and_checkpoint(path, monkeypatch, network):
+    """SQLite before 3.51.3 may damage a WAL that is copied while another commits, so nobody ever does either alone."""
+    seen, free = set(), []
+
+    def told(sql):
+        if not sql.startswith(("COMMIT", "PRAGMA wal_checkpoint", "VACUUM", "PRAGMA journal_mode =")):
+            return
+        what = " ".join(sql.split()[:2])
+        seen.add(what)
+        file = os.open(beside(path, ".lock"), os.O_RDWR)
+        try:
+            if try_lock(file):
+                free.append(what)
+        finally:
+            os.close(file)
+
+    def connect(*given, **more):
+        connection = sqlite3.connect(*given, **more)
+        connection.set_trace_callback(told)
+        return connection
+
+    monkeypatch.setattr(store_module, "is_network", lambda path: network)
+    monkeypatch.setattr(store_writer, "CHECKPOINT_BYTES", 1)
+    with pytest.warns(StoreWarning, match="network") if network else nullcontext():
+        store = Store(path, connect=connect)
+    keys = keys_of([entry(1), entry(2)])
+    store.claim(keys, "run").result()
+    store.save([entry(1), entry(2)], "run").result()
+    store.journal([Attempt(keys[0], "run", 1.0, "maybe", "Timeout", None, None)]).result()
+    with store.care() as care:
+        care.take([row_of(entry(3))])
+        care.prune(before=0.0, model=None, max_bytes=None)
+        care.purge(keys=keys)
+    store.claim(keys, "another").result()
+    store.close()
+
+    with_wal = set() if network else {"PRAGMA wal_checkpoint(PASSIVE)", "PRAGMA journal_mode"}
+    assert [] == free
+    assert {"COMMIT", "PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM INTO", *with_wal} == seen
 
 
 # Several at once.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dfllm._run import store_spill
 from dfllm._run.store_rows import Attempt, Entry, Spend, note_of, row_of
-from dfllm._run.store_spill import put_away, spill, spills_of
+from dfllm._run.store_spill import leftovers, put_away, spill, spills_of
 
 ROW = row_of(Entry(b"k" * 20, b'{"id": 1}\xff\x00', "openai", "gpt-mini", 1.5, 0.25, 1234))
 NOTE = note_of(Attempt(b"l" * 20, "run", 2.5, "maybe", "Timeout: 600 s", None, b"half"))
@@ -230,3 +230,31 @@ def test_what_cannot_be_deleted_stays(path):
     put_away(found)
 
     assert [] == list(path.parent.iterdir())
+
+
+@posix
+def test_leftovers_are_what_nobody_reads_again(path, monkeypatch):
+    """Damaged files and halves of dead writers, beside the store or not; what is to be taken in is none of them."""
+    beside, refuge = path.parent, Path(tempfile.gettempdir()) / f"dfllm-{os.getuid()}"
+    spill(path, [ROW], [])
+    no_room_beside(monkeypatch, path)
+    mark = spill(path, [ROW], []).name.split(".")[0]
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(refuge.parent))
+    old = [
+        *(beside / f"store.db.{end}" for end in ("damaged-1", "damaged-1-wal", "repaired-1", "compact-1")),
+        *(beside / f"store.db.spill-1.{end}" for end in ("jsonl.damaged", "jsonl.part")),
+        *(refuge / f"{mark}.spill-1.{end}" for end in ("jsonl.damaged", "jsonl.part")),
+    ]
+    new = [
+        beside / "store.db.spill-2.jsonl.part",
+        beside / "store.db2.damaged-1",
+        refuge / "other.spill-1.jsonl.damaged",
+    ]
+    for file in (*old, *new):
+        file.touch()
+    for file in old:
+        os.utime(file, (1.0, 1.0))
+    (beside / "store.db.damaged-folder").mkdir()
+
+    assert sorted(old) == leftovers(path)

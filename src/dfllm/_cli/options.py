@@ -136,8 +136,9 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     ),
     (
         ["--cache"],
-        {"type": click.Choice(["use", "retry", "only"]), "default": "use", "show_default": True},
-        "use: take stored answers. retry: ask again where an error was stored. only: send nothing.",
+        {"type": click.Choice(["use", "retry", "only", "off", "refresh"]), "default": "use", "show_default": True},
+        "use: take stored answers. retry: ask again where an error was stored. only: send nothing. "
+        "off: take and keep none. refresh: ask all anew.",
     ),
     (
         ["--missing"],

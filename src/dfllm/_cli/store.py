@@ -1,16 +1,19 @@
-"""`dfllm store`: what the store of answers holds, whether it is whole, and how to mend it."""
+"""`dfllm store`: what the store holds and whether it is whole; clearing it, carrying it over, mending it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+import dfllm
+from dfllm import _tables
 from dfllm._cli.options import printing_json, storing
-from dfllm._cli.saying import FATAL, line
+from dfllm._cli.saying import FAILED_ROWS, FATAL, fail, line
 from dfllm._core.controls import visible
 from dfllm._core.errors import StoreError
 from dfllm._core.keys import text_of
@@ -19,6 +22,7 @@ from dfllm._run.store import Store
 from dfllm._run.store_repair import repair as repaired
 
 _SHOWN_KEYS = 5
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 def _path(given: str | None) -> Path:
@@ -51,8 +55,8 @@ def _day(seconds: float) -> str:
 
 
 @click.group(
-    help="Look at the store of paid answers, and mend it.",
-    short_help="Look at the store, and mend it.",
+    help="Look at the store of paid answers, clear it, carry it over, and mend it.",
+    short_help="Look at the store, clear it, and mend it.",
     epilog="\b\nExample:\n  dfllm store stats --store answers.db",
 )
 def store() -> None:
@@ -118,10 +122,136 @@ def verify(*, store: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(FATAL)
 
 
+def _asking(command: C) -> C:
+    """Give a command that removes or moves something the choice not to be asked."""
+    return click.option("--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def _older_than(said: str) -> Callable[[C], C]:
+    return click.option("--older-than", metavar="AGE", help=f"{said}; such as 30d or 12h (s, m, h, d, w).")
+
+
+@contextmanager
+def _tended(given: str | None) -> Iterator[dfllm.Store]:
+    with dfllm.options(store=given):
+        yield dfllm.store()
+
+
+def _said(removed: tuple[int, int, int], path: Path, *, as_json: bool) -> None:
+    answers, others, freed = removed
+    if as_json:
+        click.echo(line({"path": path, "answers": answers, "others": others, "bytes": freed}))
+        return
+    click.echo(f"{answers:,} answers and {others:,} attempts or damaged ones removed; {freed / 1e6:,.1f} MB freed.")
+
+
+@store.command(
+    epilog="\b\nExamples:\n  dfllm store prune --older-than 90d\n  dfllm store prune --max-bytes 500000000 --yes"
+)
+@_older_than("What is older goes")
+@click.option("--model", metavar="PROVIDER/MODEL", help="Only what this model said.")
+@click.option("--max-bytes", type=click.IntRange(0), metavar="N", help="Only as much as a file of this size needs.")
+@storing
+@printing_json
+@_asking
+def prune(
+    *, older_than: str | None, model: str | None, max_bytes: int | None, store: str | None, as_json: bool, yes: bool
+) -> None:
+    """Make room: remove old answers, oldest first, and make the file smaller. They are paid anew when needed."""
+    if older_than is None and model is None and max_bytes is None:
+        raise click.UsageError("Say what may go: --older-than, --model or --max-bytes.")
+    with _tended(store) as tended:
+        if tended.path.exists() and not yes:
+            click.confirm(f"Remove answers from {tended.path}?", abort=True, err=True)
+        _said(
+            tended.prune(older_than=older_than, model=model, max_bytes=max_bytes),
+            tended.path,
+            as_json=as_json,
+        )
+
+
+@store.command(
+    epilog="\b\nExamples:\n  dfllm store purge --tag trial\n  dfllm store purge --table out.parquet\n"
+    "  dfllm store purge --older-than 0s --yes"
+)
+@click.option("--table", metavar="FILE", help="Answers of the rows of a table that was made with --details.")
+@click.option("--key", multiple=True, metavar="KEY", help="A key, as --details shows it; any number of times.")
+@click.option("--tag", metavar="WORD", help="What runs with this tag paid for.")
+@_older_than("All that is older")
+@storing
+@printing_json
+@_asking
+def purge(
+    *,
+    table: str | None,
+    key: tuple[str, ...],
+    tag: str | None,
+    older_than: str | None,
+    store: str | None,
+    as_json: bool,
+    yes: bool,
+) -> None:
+    """Remove answers so that no byte of them is left in the store's files. The ledger keeps its amounts."""
+    if sum(given is not None for given in (table, key or None, tag, older_than)) != 1:
+        raise click.UsageError("Say one of --table, --key, --tag and --older-than.")
+    with _tended(store) as tended:
+        frame = None if table is None else _frame_of(table)
+        if tended.path.exists() and not yes:
+            click.confirm(f"Remove answers from {tended.path}, and every trace of them?", abort=True, err=True)
+        _said(
+            tended.purge(frame, key=key or None, tag=tag, older_than=older_than),
+            tended.path,
+            as_json=as_json,
+        )
+
+
+def _frame_of(table: str) -> Any:
+    try:
+        with Path(table).open("rb") as stream:
+            return _tables.read(stream, _tables.format_of(table, None)).frame
+    except (OSError, _tables.TableError) as error:
+        fail(f"{table} cannot be read: {getattr(error, 'strerror', None) or error}. Nothing was removed.")
+
+
+@store.command(epilog="\b\nExample:\n  dfllm store export answers.parquet")
+@click.argument("output", metavar="FILE")
+@storing
+@printing_json
+def export(*, output: str, store: str | None, as_json: bool) -> None:
+    """Write every answer to a Parquet file; ends with 3 if damaged ones were left out."""
+    with _tended(store) as tended:
+        made = tended.export(output)
+    if as_json:
+        click.echo(line({"path": output, **made._asdict()}))
+    else:
+        click.echo(f"{made.answers:,} answers written to {output}; {made.damaged:,} damaged ones left out.")
+    if made.damaged:
+        raise click.exceptions.Exit(FAILED_ROWS)
+
+
+@store.command(epilog="\b\nExample:\n  dfllm store load answers.parquet")
+@click.argument("source", metavar="FILE")
+@storing
+@printing_json
+def load(*, source: str, store: str | None, as_json: bool) -> None:
+    """Take in what `export` wrote; of two answers the newer one stays. Ends with 3 if damaged ones were left out."""
+    with _tended(store) as tended:
+        made = tended.load(source)
+    if as_json:
+        click.echo(line({"path": tended.path, **made._asdict()}))
+    else:
+        click.echo(
+            f"{made.taken:,} of {made.answers:,} answers taken in, {made.known:,} known before, "
+            f"{made.damaged:,} damaged ones left out."
+        )
+    if made.damaged:
+        raise click.exceptions.Exit(FAILED_ROWS)
+
+
 @store.command(epilog="\b\nExample:\n  dfllm store repair --yes")
 @storing
 @printing_json
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@_asking
 def repair(*, store: str | None, as_json: bool, yes: bool) -> None:
     """Make a new store of every answer that can be read; the damaged file is kept beside it."""
     path = _path(store)

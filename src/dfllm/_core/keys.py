@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 
@@ -22,11 +23,11 @@ import msgspec
 from dfllm._core.types import Key, Messages, Request, Terms
 
 VERSION = 1
+_TEXT = re.compile(rf"k{VERSION}[0-9a-f]{{40}}")
 
 #: Terms that travel with a question and decide nothing about its answer: another value, the same key. The list is
 #: closed: what is not in it is in the key.
 WIRE_ONLY = frozenset({"prompt_cache_key"})
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -38,6 +39,17 @@ def canonical(value: object) -> str:
 def text_of(key: Key) -> str:
     """Return the key as people see it: ``k1`` and 40 hex digits."""
     return f"k{VERSION}{key.hex()}"
+
+
+def key_from(text: object) -> Key:
+    """Return the key that people see as this text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(text, str) or not _TEXT.fullmatch(text):
+        raise ValueError(f"no key: {text!r}")
+    return bytes.fromhex(text[2:])
 
 
 def key_of(request: Request) -> Key:

@@ -37,6 +37,10 @@ _NEXT: dict[str, Next] = {
 _FATAL = frozenset({"AuthFailed", "PermissionDenied", "ModelNotFound", "QuotaExhausted", "TlsError"})
 
 
+#: What a row ended with that may be otherwise when it is asked again, and that cost it its answer.
+PASSING = frozenset({*_NEXT, "BudgetExceeded", "Cancelled", "NotSent", "StoreError"})
+
+
 def next_step(failure: Failure) -> Next:
     """Return what may be done after this failure, tries aside."""
     if failure.type == "RateLimited" and (failure.wait_seconds or 0) > PATIENT_SECONDS:

@@ -28,9 +28,10 @@ from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
 from dfllm._run.store import Store, Stored
+from dfllm._run.store_off import Off
 from dfllm._wire.providers import Dialect
 
-Cache: TypeAlias = Literal["use", "retry", "only"]
+Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
 Source: TypeAlias = Literal["store", "live"]
 
 WINDOW = 5_000
@@ -96,6 +97,7 @@ class Order:
         stop_at_failure: whether the first failed row ends the run.
         tag: the user's word for the call.
         context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
+        since: from when on answers in the store count, in unix seconds.
         images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
     """
 
@@ -108,6 +110,7 @@ class Order:
     cache: Cache = "use"
     stop_at_failure: bool = False
     tag: str | None = None
+    since: float = 0.0
     images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
     context: Callable[[], int | None] = lambda: None
 
@@ -157,7 +160,7 @@ def _illustrator(
 class Desk:
     """Rows to windows: renders, makes keys, looks up. Used from one thread at a time."""
 
-    def __init__(self, order: Order, store: Store) -> None:
+    def __init__(self, order: Order, store: Store | Off) -> None:
         self._order = order
         self._store = store
         self._render = order.prompt.renderer()
@@ -224,7 +227,7 @@ class Desk:
 
     def _found(self, keys: Sequence[Key | None]) -> list[Stored | None]:
         asked = [key for key in keys if key is not None]
-        found = self._store.known(asked)
+        found = self._store.known(asked, since=self._order.since)
         if len(asked) == len(keys):
             return found
         each = iter(found)

@@ -22,10 +22,11 @@ from dfllm._run.asks import Ask, Missed
 from dfllm._run.bill import Bill
 from dfllm._run.collector import room_for
 from dfllm._run.commits import Landed
-from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Source, Window, alike
+from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Window, alike
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.store import Store
+from dfllm._run.store_off import Off, done
 from dfllm._run.tally import Tally
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Engine:
         self,
         order: Order,
         *,
-        store: Store,
+        store: Store | Off,
         sink: Sink,
         tally: Tally,
         changed: Callable[[], None],
@@ -94,7 +95,7 @@ class Engine:
         self._dear: dict[Key, Messages] = {}
         self._ended_some = asyncio.Event()
         self._lot = _FIRST_CLAIMS
-        self._since = clock() if order.cache == "retry" else 0.0
+        self._since = clock() if order.cache == "retry" else order.since
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = False
         self._interrupted = False
@@ -247,7 +248,7 @@ class Engine:
             await asyncio.wait_for(self._ended_some.wait(), _POLL_SECONDS[1])
         await self._claim(dict(self._dear))
 
-    async def _claim(self, asked: dict[Key, Messages]) -> bool:
+    async def _claim(self, asked: dict[Key, Messages], *, again: bool = True) -> bool:
         """Claim questions and send those that are ours; return whether anything came of it."""
         assert self.live is not None
         if (stopped := self.live.stopped) is not None:
@@ -277,20 +278,22 @@ class Engine:
                 self._settle(Settled(key, self._bill.refusal(self._desk.encode(asked[key]), claimed.left), None))
         self.live.add([Ask(key, self._desk.encode(asked[key]), asked[key]) for key in claimed.mine])
         if claimed.answered:
-            await self._adopt(claimed.answered)
+            await self._adopt({key: asked[key] for key in claimed.answered}, again=again)
         return bool(claimed.mine or claimed.answered)
 
-    async def _adopt(self, keys: Sequence[Key]) -> None:
-        """Settle what another run or process has answered meanwhile."""
-        # Damaged between claim and look-up: the row says so and the next run asks again.
+    async def _adopt(self, asked: dict[Key, Messages], *, again: bool) -> None:
+        """Settle what another run or process has answered meanwhile; ask for what was removed since."""
         lost = Failure("StoreError", "the stored answer is damaged; run again")
         try:
-            found = await asyncio.get_running_loop().run_in_executor(None, self._desk.answered, keys)
+            found = await asyncio.get_running_loop().run_in_executor(None, self._desk.answered, list(asked))
         except StoreError as error:
             self._stop_for_store(error)
-            found, lost = [None] * len(keys), Failure("StoreError", str(error))
-        for key, settled in zip(keys, found, strict=True):
-            self._settle(settled or Settled(key, lost, None))
+            found, lost, again = [None] * len(asked), Failure("StoreError", str(error)), False
+        for key, settled in zip(asked, found, strict=True):
+            if settled is not None or not again:
+                self._settle(settled or Settled(key, lost, None))
+        if again and (gone := {key: asked[key] for key, settled in zip(asked, found, strict=True) if settled is None}):
+            await self._claim(gone, again=False)
         self._changed()
 
     async def _watch(self) -> None:
@@ -313,9 +316,7 @@ class Engine:
                 spends.append(spend)
         if self._unsaved and not entries:
             # The store is in trouble, and nobody need wait for it: who has ended gives up its claims as a whole.
-            nothing: Future[None] = Future()
-            nothing.set_result(None)
-            return nothing
+            return done(None)
         return self._store.save(entries, self._run, free=bare, spends=spends)
 
     def _tell(self, group: list[Landed], error: BaseException | None) -> None:
@@ -330,9 +331,8 @@ class Engine:
             if body is not None:
                 self._bill.pay(said, cost, seconds)
             outcome, cells = interpret(said)
-            source: Source | None = "live" if is_kept(said) else None
-            self._tally.asked += source is not None
-            self._settle(Settled(key, outcome, cells, source, seconds or None, cost))
+            self._tally.asked += is_kept(said)
+            self._settle(Settled(key, outcome, cells, "live" if is_kept(said) else None, seconds or None, cost))
         self._ended_some.set()
         self._changed()
 
@@ -368,7 +368,7 @@ class Engine:
 
     def _settle(self, settled: Settled) -> None:
         assert settled.key is not None
-        if settled.source is None or self._unsaved:
+        if settled.source is None or self._unsaved or self._order.cache == "off":
             # What is not in the store must be remembered here for equal rows of later windows.
             self._ended[settled.key] = settled
         self._settle_rows(self._waiting.pop(settled.key), settled)

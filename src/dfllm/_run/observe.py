@@ -30,7 +30,7 @@ class Observer:
         run: the run's id.
         terms: what its requests share.
         base_url: where the provider is.
-        store: the store's file.
+        store: the store's file, or a word where there is none.
         secret: the API key, which is taken out of whatever is logged from now on.
         clock: seconds from any moment on.
     """
@@ -41,7 +41,7 @@ class Observer:
         terms: Terms,
         *,
         base_url: str,
-        store: Path,
+        store: Path | str,
         secret: Secret | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

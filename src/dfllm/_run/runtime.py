@@ -11,9 +11,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dfllm._core.errors import OptionError, near
+from dfllm._core.errors import OptionError, StoreError, StoreWarning, near
 from dfllm._core.tempo import Tempo
 from dfllm._core.types import Failure, Outcome, Response
+from dfllm._core.warned import warn
 from dfllm._run import log, loop
 from dfllm._run.bounds import most_of
 from dfllm._run.desk import Order, Sink
@@ -27,6 +28,7 @@ from dfllm._run.secret import echoes
 from dfllm._run.settings import Endpoint, Settings
 from dfllm._run.store import Store
 from dfllm._run.store_files import identity_of
+from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.tally import Tally
 
 if TYPE_CHECKING:
@@ -100,6 +102,20 @@ class Runtime:
                 found = self._stores[place] = Opened(store, identity_of(place[0]))
             return found.store
 
+    def off(self, settings: Settings) -> Off:
+        """Return the store of a call that keeps nothing; without a budget it does without a ledger where need be.
+
+        Raises:
+            StoreError: the store cannot be opened, and a budget could not be kept without it.
+        """
+        try:
+            return Off(self.store(settings))
+        except StoreError as error:
+            if settings.budget is not None:
+                raise
+            warn(f"What this call costs is noted nowhere. {error}", StoreWarning)
+            return Off(None)
+
     def http(self) -> Http:
         """Return the sockets of the private loop; to be called there."""
         if self._http is None:
@@ -162,6 +178,7 @@ def engine_for(
     tally: Tally,
     changed: Callable[[], None],
     price_as: str | None,
+    store: Store | Off | None = None,
 ) -> Engine:
     """Return the engine that runs this order.
 
@@ -173,6 +190,7 @@ def engine_for(
         tally: what is counted.
         changed: called when the tally has changed.
         price_as: the provider's name in the price data; None where there is no price.
+        store: where answers are and go; None is the store of the settings.
 
     Raises:
         OptionError: the base URL may not be used, or a budget could not be kept. Nothing was sent.
@@ -187,7 +205,8 @@ def engine_for(
     target = route(endpoint.base_url + order.dialect.path, _HEADERS, endpoint.secret)
     process = runtime()
     run = f"r_{uuid.uuid4().hex[:12]}"
-    observer = Observer(run, order.terms, base_url=endpoint.base_url, store=settings.store_path, secret=endpoint.secret)
+    place = NOWHERE if isinstance(store, Off) else settings.store_path
+    observer = Observer(run, order.terms, base_url=endpoint.base_url, store=place, secret=endpoint.secret)
 
     def live(**doors: object) -> Live:
         post = _poster(process.http(), target, settings.timeout, echoes(endpoint.secret))
@@ -208,11 +227,11 @@ def engine_for(
     name = order.terms.provider.partition(" ")[0]
     price = pricer(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
     most = most_of(price, messages=order.prompt.turns + _MENDING_TURNS, tokens_out=order.terms.max_tokens)
-    if settings.budget is not None and most(1) is None:
+    if settings.budget is not None and order.cache != "only" and most(1) is None:
         raise _no_bound(order, price)
     return Engine(
         order,
-        store=process.store(settings),
+        store=process.store(settings) if store is None else store,
         sink=sink,
         tally=tally,
         changed=changed,

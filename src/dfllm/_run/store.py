@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -18,11 +19,14 @@ from zlib import crc32
 from dfllm._core.budget import Cap
 from dfllm._core.errors import StoreError, StoreWarning
 from dfllm._run import store_fork
+from dfllm._run.store_care import Care
 from dfllm._run.store_claims import Claims
-from dfllm._run.store_errors import BROKEN, explain, is_busy, locked
+from dfllm._run.store_errors import BROKEN, explain, is_busy, locked, malformed
 from dfllm._run.store_files import beside, is_network, make_file, make_room, refuse_foreign
 from dfllm._run.store_ledger import Began, Ended, Past, Room, Spent, past
 from dfllm._run.store_lock import FileLock
+from dfllm._run.store_refresh import Refresh, Refreshed, since
+from dfllm._run.store_rescue import rescue
 from dfllm._run.store_rows import KEY_BYTES, Attempt, Claimed, Entry, Spend, Stored, note_of, pack, row_of
 from dfllm._run.store_schema import (
     WINDOW,
@@ -33,7 +37,7 @@ from dfllm._run.store_schema import (
     prepare,
     transaction,
 )
-from dfllm._run.store_spill import Spill, put_away, spill, spills_of
+from dfllm._run.store_spill import Spill, put_away, spills_of
 from dfllm._run.store_stats import Source, Stats, Verification, stats_of, verification_of
 from dfllm._run.store_work import Beat, Claim, Desk, Journal, Reserve, Save, SetAside, Work, take_in
 from dfllm._run.store_writer import BUSY_SECONDS, Hands, Writer
@@ -83,7 +87,7 @@ class Store:
         self._durability = durability
         self._lock = FileLock(beside(self.path, ".lock"), self.path, wait_seconds)
         self._claims = Claims(clock, lease_seconds)
-        self._desk = Desk(self._claims, clock, self._malformed)
+        self._desk = Desk(self._claims, clock, partial(malformed, self.path))
         self._reading = threading.Lock()
         self._reader: sqlite3.Connection | None = None
         self._closed = False
@@ -189,8 +193,17 @@ class Store:
         """Enter a run into the ledger."""
         return self._submit(began)
 
-    def conclude(self, ended: Ended) -> Future[None]:
-        """Enter how a run ended into the ledger."""
+    def refresh(self, refresh: Refresh) -> Future[float]:
+        """Go on with a refresh that was broken off, or begin one; the future is when it began, once that is on disk."""
+        return self._submit(refresh)
+
+    def refreshing(self, refresh: Refresh) -> float | None:
+        """Return when the refresh began that would go on; None where one would begin."""
+        with self._explained(), self._apart() as connection:
+            return since(connection, refresh)
+
+    def conclude(self, ended: Ended | Refreshed) -> Future[None]:
+        """Enter how a run ended into the ledger, or that a refresh did."""
         return self._submit(ended)
 
     def end(self, run: str) -> None:
@@ -237,6 +250,13 @@ class Store:
             self._submit(Beat()).result()  # runs of processes that are gone are known as such from here on
         with self._explained(), self._apart() as connection:
             return past(connection)
+
+    @contextmanager
+    def care(self) -> Iterator[Care]:
+        """Give what tends the whole store: makes room, purges, gives answers out and takes them in."""
+        with self._explained(), self._apart() as connection:
+            make_writable(connection, self._durability)
+            yield Care(connection, self.path, self._turn, self._lock.wait_seconds, self._recover)
 
     def stats(self) -> Stats:
         """Count what is in the store.
@@ -329,23 +349,13 @@ class Store:
                 raise locked(self.path, self._lock.wait_seconds, None) from error
             raise explain(error, self.path) from error
 
-    def _malformed(self) -> StoreError:
-        found = sqlite3.DatabaseError("an index leads to the wrong row")
-        found.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        return explain(found, self.path)
+    @contextmanager
+    def _turn(self, deadline: float | None) -> Iterator[None]:
+        with self._lock.held(deadline), self._writer.working:
+            yield
 
     def _rescue(self, works: Sequence[Work]) -> str:
-        rows = [row for work in works if isinstance(work, Save) for row in work.rows]
-        notes = [note for work in works if isinstance(work, Journal) for note in work.notes]
-        spends = [spend for work in works if isinstance(work, (Save, Journal)) for spend in work.spends]
-        if not rows and not notes and not spends:
-            return ""
-        what = f"{len(rows)} answers" if rows else f"{len(notes)} attempts"
-        try:
-            file = spill(self.path, rows, notes, spends)
-        except (OSError, TypeError, ValueError) as error:
-            return f"{what} could be kept nowhere else ({error}); they are in the frame only."
-        return f"{what} are kept in {file}; the store takes them in when it is next opened."
+        return rescue(self.path, works)
 
     def _recover(self, connection: sqlite3.Connection) -> Callable[[], None]:
         spills = self._take_in(connection)

@@ -144,7 +144,7 @@ class Claims:
         self.holding = True
         return None
 
-    def spend(self, connection: sqlite3.Connection, pairs: Sequence[tuple[bytes, str]]) -> None:
+    def spend(self, connection: sqlite3.Connection, pairs: Sequence[tuple[bytes | None, str]]) -> None:
         """Hear that what claims reserved is spent, by key and run."""
         sql = "UPDATE claims SET reserved = 0 WHERE key = ? AND run = ? AND reserved > 0"
         connection.executemany(sql, pairs)

@@ -79,6 +79,13 @@ def explain(error: Exception, path: Path) -> StoreError:
     return StoreError(f"The store {path} cannot be used: {found}{aside}. {todo}")
 
 
+def malformed(path: Path) -> StoreError:
+    """Return the error of a file whose own structure is damaged, where we noticed before SQLite did."""
+    found = sqlite3.DatabaseError("an index leads to the wrong row")
+    found.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return explain(found, path)
+
+
 def locked(path: Path, wait_seconds: float, pid: int | None) -> Locked:
     """Return the error of having waited in vain."""
     by = f" (pid {pid})" if pid else ""

@@ -7,6 +7,7 @@ looked at from outside once they exist.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import stat
 from contextlib import suppress
@@ -30,6 +31,15 @@ _NETWORK = frozenset(
 def beside(path: Path, suffix: str) -> Path:
     """Return the store's sister file."""
     return path.with_name(path.name + suffix)
+
+
+def size_of_all(path: Path) -> int:
+    """Return the size on disk of the store and all that lies beside it."""
+    total = 0
+    for file in path.parent.glob(glob.escape(path.name) + "*"):
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_size
+    return total
 
 
 def make_room(path: Path) -> None:

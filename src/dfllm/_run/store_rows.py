@@ -93,7 +93,7 @@ class Spend(NamedTuple):
 
     Attributes:
         run: the run that made it.
-        key: 20 bytes.
+        key: 20 bytes; None where nobody is to know what was asked.
         at: when it ended, in unix seconds.
         billing: ``paid``; ``estimated`` where the provider did not say what it used, and ``maybe`` where nobody knows
             whether it was billed: then the cost is the most it can be.
@@ -104,7 +104,7 @@ class Spend(NamedTuple):
     """
 
     run: str
-    key: bytes
+    key: bytes | None
     at: float
     billing: str
     tokens_in: int | None
@@ -161,7 +161,7 @@ def note_of(attempt: Attempt) -> Note:
 def spend_of(spend: Spend) -> Spend:
     """Return the spend as it was, looked at; raises TypeError or ValueError where it is none."""
     _, key, at, _, *counts = spend
-    if len(key) != KEY_BYTES or not math.isfinite(at):
+    if (key is not None and len(key) != KEY_BYTES) or not math.isfinite(at):
         raise ValueError("no spend has such a key or time")
     for count in counts:
         if count is not None and index(count) < 0:

@@ -16,7 +16,7 @@ Durability: TypeAlias = Literal["normal", "full"]
 
 #: "dflm", so that `file` and we know whose file it is.
 APPLICATION_ID = 0x64666C6D
-VERSION = 2
+VERSION = 3
 PAGE_BYTES = 4096
 #: Keys looked up in one statement; the temp table of numbers has as many rows.
 WINDOW = 10_000
@@ -51,6 +51,8 @@ _RUNS = """CREATE TABLE runs(
 )"""
 _TOTALS = "CREATE TABLE totals(scope TEXT PRIMARY KEY, cost INTEGER NOT NULL) WITHOUT ROWID"
 
+_REFRESHES = "CREATE TABLE refreshes(id BLOB PRIMARY KEY, since REAL NOT NULL, ended REAL) WITHOUT ROWID"
+
 #: What leads from each version to the next.
 STEPS: dict[int, tuple[str, ...]] = {
     0: (
@@ -61,6 +63,7 @@ STEPS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE claims ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0",
         *(_SPEND, _RUNS, _TOTALS),
     ),
+    2: (_REFRESHES,),
 }
 
 _NUMBERS = """

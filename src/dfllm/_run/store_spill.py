@@ -13,6 +13,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -22,6 +23,9 @@ from zlib import crc32
 
 from dfllm._run.store_files import is_strange
 from dfllm._run.store_rows import Attempt, Entry, Note, Row, Spend, note_of, row_of, spend_of
+
+#: Nobody takes longer to write a spill file.
+_WRITING_SECONDS = 600.0
 
 
 class Spill(NamedTuple):
@@ -74,6 +78,30 @@ def put_away(spills: Sequence[Spill]) -> None:
                 each.file.rename(each.file.with_name(each.file.name + ".damaged"))
             else:
                 each.file.unlink()
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return files that may hold answers and that nobody will read again: what is damaged, and halves of dead writers.
+
+    Spill files are not among them; they are to be taken in. The file lock is held.
+    """
+    places = [(path.parent, path.name)]
+    with suppress(OSError):
+        places.append((_refuge(), _mark(path)))
+    found: list[Path] = []
+    for folder, name in places:
+        name = glob.escape(name)
+        for pattern in ("damaged-*", "repaired-*", "compact-*", "spill-*.jsonl.damaged"):
+            found += folder.glob(f"{name}.{pattern}")
+        found += (part for part in folder.glob(f"{name}.spill-*.part") if _is_old(part))
+    return sorted(file for file in found if not file.is_dir())
+
+
+def _is_old(part: Path) -> bool:
+    """Return whether whoever wrote this would be done by now."""
+    with suppress(OSError):
+        return time.time() - part.lstat().st_mtime > _WRITING_SECONDS
+    return False
 
 
 def _line(kind: str, fields: Sequence[object]) -> str:

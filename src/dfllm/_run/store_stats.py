@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dfllm._run.store_errors import BROKEN
 from dfllm._run.store_files import beside
@@ -19,6 +20,23 @@ _COUNTS = """
     SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM claims), (SELECT count(*) FROM quarantine)
 """
 _EVERY = "SELECT key, provider, model, created, seconds, cost, checksum, body FROM entries"
+
+
+_WINDOW = "SELECT id, key, provider, model, created, seconds, cost, checksum, body FROM entries WHERE id > ? \
+ORDER BY id LIMIT ?"
+WINDOW = 1_000
+
+
+class Found(NamedTuple):
+    """An answer as it was found.
+
+    Attributes:
+        row: its fields, as they are written; text is bytes.
+        is_whole: whether its checksum holds.
+    """
+
+    row: tuple[Any, ...]
+    is_whole: bool
 
 
 class Source(NamedTuple):
@@ -102,6 +120,14 @@ def stats_of(connection: sqlite3.Connection, path: Path) -> Stats:
         sqlite=sqlite3.sqlite_version,
         journal=journal_of(connection),
     )
+
+
+def windows_of(connection: sqlite3.Connection) -> Iterator[list[Found]]:
+    """Give every answer, some at a time, in the order they came in."""
+    last = -1
+    while rows := connection.execute(_WINDOW, (last, WINDOW)).fetchall():
+        yield [Found(row, is_whole(row, row[0])) for _, *fields in rows for row in [tuple(fields)]]
+        last = rows[-1][0]
 
 
 def verification_of(connection: sqlite3.Connection) -> Verification:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from dfllm._core.budget import Cap
 from dfllm._core.errors import StoreError
-from dfllm._run import store_ledger
+from dfllm._run import store_ledger, store_refresh
 from dfllm._run.store_claims import Claims
 from dfllm._run.store_ledger import Began, Ended, in_lots
+from dfllm._run.store_refresh import Refresh, Refreshed
 from dfllm._run.store_rows import Note, Row, Spend, checksum
 
 _INSERT = """
@@ -83,7 +84,7 @@ class Leave(NamedTuple):
     """The store is being closed."""
 
 
-Work: TypeAlias = Save | Journal | Claim | Reserve | SetAside | Beat | Leave | Began | Ended
+Work: TypeAlias = Save | Journal | Claim | Reserve | SetAside | Beat | Leave | Began | Ended | Refresh | Refreshed
 
 
 def size_of(work: Work) -> int:
@@ -113,6 +114,8 @@ class Desk:
             Reserve: self._reserve,
             Began: self._begin,
             Ended: self._end,
+            Refresh: self._refresh,
+            Refreshed: self._refreshed,
             SetAside: self._set_aside,
             Beat: self._beat,
             Leave: self._leave,
@@ -157,6 +160,14 @@ class Desk:
     def _end(self, connection: sqlite3.Connection, works: list[Ended]) -> Sequence[object]:
         for work in works:
             store_ledger.end(connection, work)
+        return [None] * len(works)
+
+    def _refresh(self, connection: sqlite3.Connection, works: list[Refresh]) -> Sequence[object]:
+        return [store_refresh.begin(connection, work) for work in works]
+
+    def _refreshed(self, connection: sqlite3.Connection, works: list[Refreshed]) -> Sequence[object]:
+        for work in works:
+            store_refresh.conclude(connection, work)
         return [None] * len(works)
 
     def _set_aside(self, connection: sqlite3.Connection, works: list[SetAside]) -> Sequence[object]:
