@@ -159,7 +159,7 @@ class Work:
             max_tokens_field=provider.max_tokens_field,
             temperature=options.get("temperature"),
             top_p=options.get("top_p"),
-            max_tokens=options.get("max_tokens"),
+            max_tokens=dialect.max_tokens if options.get("max_tokens") is None else options.get("max_tokens"),
             stop=options.get("stop"),
             seed=options.get("seed"),
             reasoning=options.get("reasoning"),
@@ -172,7 +172,7 @@ class Work:
         self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
-        self._price_as = provider.name if usual else None
+        self._price_as = (provider.prices or provider.name) if usual else None
         self.model = f"{provider.name}/{model}"
         self.order = Order(
             self._prompt,

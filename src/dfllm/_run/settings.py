@@ -260,8 +260,8 @@ def register_provider(
 
     Args:
         name: what stands before the slash in ``model=``.
-        base_url: where it is, up to and without ``/chat/completions``.
-        dialect: the wire format; ``"openai"`` is chat completions.
+        base_url: where it is, up to and without ``/chat/completions``, or ``/v1/messages`` for ``"anthropic"``.
+        dialect: the wire format; ``"openai"`` is chat completions, ``"anthropic"`` is messages.
         api_key_env: the environment variable that holds its API key; None where it wants none.
         max_tokens_field: what it calls the limit of output tokens.
 
@@ -278,6 +278,8 @@ def register_provider(
         raise OptionError(f"A provider's name has letters, digits, - and _ only; found {name!r}.")
     if dialect not in DIALECTS:
         raise OptionError(f"No dialect is called {dialect!r}; there are {listed(sorted(DIALECTS))}.")
+    if max_tokens_field != "max_tokens" and dialect != "openai":
+        raise OptionError(f"max_tokens_field is for the dialect 'openai'; {dialect!r} has one name for it.")
     _registered[name] = Provider(
         name,
         dialect,
@@ -285,6 +287,7 @@ def register_provider(
         key_names=(api_key_env,) if api_key_env else (),
         needs_key=api_key_env is not None,
         max_tokens_field=max_tokens_field,
+        charges=DIALECTS[dialect].charges,
         built_in=False,
     )
 

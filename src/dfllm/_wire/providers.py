@@ -8,24 +8,28 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
 from dfllm._core.types import Messages, Outcome, Terms
-from dfllm._wire import openai
+from dfllm._wire import anthropic, openai
 
 
 class Dialect(NamedTuple):
     """One wire format, as pure functions.
 
     Attributes:
-        path: where questions are posted, below the base URL.
+        path: where questions are posted, below the base URL; ``{model}`` in it stands for the model.
         models_path: where the models are listed.
         encoder: from terms to the function that writes bodies.
         read: from status, headers and body to the row's Outcome.
         decode: the same for a body of a 200, as the store keeps it.
         response_format: from a JSON schema to the part of the body that asks for it.
+        headers: from terms to what this wire wants beside the usual headers; ``{key}`` stands for the API key.
+        max_tokens: the limit of output tokens where the API wants one and the user names none.
+        charges: what the rate limits of those who speak it count.
     """
 
     path: str
@@ -34,11 +38,29 @@ class Dialect(NamedTuple):
     read: Callable[[int, Mapping[str, str], bytes], Outcome]
     decode: Callable[[bytes], Outcome]
     response_format: Callable[..., str]
+    headers: Callable[[Terms], Mapping[str, str]] = lambda terms: {}
+    max_tokens: int | None = None
+    charges: Rule = "openai"
+
+    def path_for(self, terms: Terms) -> str:
+        """Return where questions under these terms are posted, below the base URL."""
+        return self.path.replace("{model}", quote(terms.model, safe=""))
 
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai": Dialect(
         openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format
+    ),
+    "anthropic": Dialect(
+        anthropic.PATH,
+        anthropic.MODELS_PATH,
+        anthropic.encoder,
+        anthropic.read,
+        anthropic.decode,
+        anthropic.response_format,
+        anthropic.headers,
+        anthropic.MAX_TOKENS,
+        "anthropic",
     ),
 }
 
@@ -57,6 +79,7 @@ class Provider:
         needs_key: whether it answers nobody without a key.
         max_tokens_field: what it calls the limit of output tokens.
         charges: what its rate limits count; none for a server of one's own.
+        prices: its name in the price data, where that is another.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
 
@@ -69,6 +92,7 @@ class Provider:
     needs_key: bool = True
     max_tokens_field: str = "max_tokens"
     charges: Rule = "openai"
+    prices: str = ""
     built_in: bool = True
 
 
@@ -83,6 +107,14 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("OPENAI_BASE_URL",),
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
+        ),
+        Provider(
+            "anthropic",
+            "anthropic",
+            "https://api.anthropic.com",
+            key_names=("ANTHROPIC_API_KEY",),
+            url_names=("ANTHROPIC_BASE_URL",),
+            charges="anthropic",
         ),
         Provider(
             "ollama",
@@ -134,6 +166,14 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
     if not rest:
         raise ProviderUnknown(f"model={model!r} names a provider but no model.")
     return providers[name], rest
+
+
+def model_names(listed: Any) -> list[str]:
+    """Return the models' names in a provider's list of them; nothing where it has an unknown form."""
+    if not isinstance(listed, Mapping):
+        return []
+    models = listed.get("data") or listed.get("models") or ()
+    return [str(model.get("id") or model["name"]).removeprefix("models/") for model in models]
 
 
 def normalised(base_url: str) -> str:
