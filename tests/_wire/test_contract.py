@@ -68,6 +68,9 @@ def test_plain(name):
 )
 def test_answers_that_are_none(name, which, kind, reason):
     """Each says what it is, was paid for, and stays the row's."""
+    if getattr(VENDORS[name], which) is None:
+        assert "gemini" == name  # where a refusal is a text like any other
+        return
     outcome = read(name, which)
 
     assert (kind, reason, "paid") == (outcome.type, outcome.reason, outcome.billing)
@@ -216,7 +219,8 @@ def test_sample_answers_are_valid_by_the_official_types(name):
     vendor = VENDORS[name]
 
     for which in ("plain", "refused", "cut", "filtered", "empty", "called"):
-        vendor.answer.validate_json(packed(getattr(vendor, which)))
+        if (sample := getattr(vendor, which)) is not None:
+            vendor.answer.validate_json(packed(sample))
 
 
 @every_dialect
@@ -232,7 +236,9 @@ def test_bodies_are_valid_by_the_official_types(name, messages, given):
 
     checked = VENDORS[name].asked.validate_python(body)
 
-    assert set(body) == set(checked if isinstance(checked, dict) else checked.model_fields_set)
+    assert set(body) == set(
+        checked if isinstance(checked, dict) else checked.model_dump(exclude_unset=True, by_alias=True)
+    )
 
 
 def asked_for(name, schema=PLACE):
@@ -288,26 +294,30 @@ def test_schema_is_sent(name):
 
 
 @every_dialect
-@pytest.mark.parametrize("taken", ["model"])
-def test_extra_cannot_set_what_is_ours(name, taken):
+def test_extra_cannot_set_what_is_ours(name):
     """Answers would be lost or mixed up."""
-    with pytest.raises(OptionError, match=taken):
-        sent(name, extra={taken: "x"})
+    for taken in ("model", turns_of(sent(name))):
+        with pytest.raises(OptionError, match=taken):
+            sent(name, extra={taken: "x"})
 
 
 @every_dialect
 @given(said=st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=3))
 def test_any_text_arrives_as_it_was(name, said):
     """The constant head and tail never mix with a message."""
-    body = sent(name, tuple(Message("user", text) for text in said), stop=["x"])
+    body = sent(name, tuple(Message("user", text) for text in said), temperature=0.5)
 
     assert said == [text for text in texts_of(body) if text in said]
 
 
+def turns_of(value):
+    """Return the name of the field that holds the turns."""
+    return next(field for field in ("messages", "contents", "input") if field in value)
+
+
 def texts_of(value):
     """Yield every text of the turns."""
-    turns = next(value[field] for field in ("messages", "contents", "input") if field in value)
-    for turn in turns:
+    for turn in value[turns_of(value)]:
         content = turn.get("content", turn.get("parts"))
         yield content if isinstance(content, str) else content[0]["text"]
 

@@ -7,12 +7,14 @@ import pytest
 from dfllm.simulator import FAULTS, Faults, Manners, RateLimits
 from dfllm.simulator.bill import Bill
 from dfllm.simulator.desk import Desk
-from dfllm.simulator.wires import ANTHROPIC, OPENAI
+from dfllm.simulator.wires import ANTHROPIC, GEMINI, OPENAI, RESPONSES
 
 TURNS = [{"role": "user", "content": "Where is Oslo?"}]
 ASKS = {
     "openai": (OPENAI, {"model": "small", "messages": TURNS}, {}),
     "anthropic": (ANTHROPIC, {"model": "small", "messages": TURNS, "max_tokens": 99}, {"version": "2026-10-21"}),
+    "gemini": (GEMINI, {"contents": [{"parts": [{"text": "Where is Oslo?"}]}]}, {"model": "small"}),
+    "openai-responses": (RESPONSES, {"model": "small", "input": "Where is Oslo?"}, {}),
 }
 every_wire = pytest.mark.parametrize("name", ASKS)
 
@@ -39,11 +41,11 @@ def test_faults_cost_the_same_on_every_wire(name, fault):
 @every_wire
 def test_limits_are_told_in_the_vendors_names(name):
     """With the default style; one that was chosen stays."""
-    prefix = {"openai": "x-ratelimit-", "anthropic": "anthropic-ratelimit-"}[name]
+    prefix = {"anthropic": "anthropic-ratelimit-", "gemini": None}.get(name, "x-ratelimit-")
 
     said, chosen = (reply(name, limits=RateLimits(rpm=60, headers=style))[0] for style in ("openai", "none"))
 
-    assert said.headers
+    assert bool(said.headers) == (prefix is not None)
     assert all(header.startswith(prefix) for header in said.headers)
     assert {} == chosen.headers
 

@@ -260,8 +260,9 @@ def register_provider(
 
     Args:
         name: what stands before the slash in ``model=``.
-        base_url: where it is, up to and without ``/chat/completions``, or ``/v1/messages`` for ``"anthropic"``.
-        dialect: the wire format; ``"openai"`` is chat completions, ``"anthropic"`` is messages.
+        base_url: where it is, up to and without the dialect's own path.
+        dialect: the wire format: ``"openai"`` (``/chat/completions``), ``"openai-responses"`` (``/responses``),
+            ``"anthropic"`` (``/v1/messages``) or ``"gemini"`` (``/v1/models/...:generateContent``).
         api_key_env: the environment variable that holds its API key; None where it wants none.
         max_tokens_field: what it calls the limit of output tokens.
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
 from dfllm._core.types import Messages, Outcome, Terms
-from dfllm._wire import anthropic, openai
+from dfllm._wire import anthropic, gemini, openai, openai_responses
 
 
 class Dialect(NamedTuple):
@@ -61,6 +61,24 @@ DIALECTS: Mapping[str, Dialect] = {
         anthropic.headers,
         anthropic.MAX_TOKENS,
         "anthropic",
+    ),
+    "gemini": Dialect(
+        gemini.PATH,
+        gemini.MODELS_PATH,
+        gemini.encoder,
+        gemini.read,
+        gemini.decode,
+        gemini.response_format,
+        gemini.headers,
+        charges="gemini",
+    ),
+    "openai-responses": Dialect(
+        openai_responses.PATH,
+        openai_responses.MODELS_PATH,
+        openai_responses.encoder,
+        openai_responses.read,
+        openai_responses.decode,
+        openai_responses.response_format,
     ),
 }
 
@@ -115,6 +133,23 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("ANTHROPIC_API_KEY",),
             url_names=("ANTHROPIC_BASE_URL",),
             charges="anthropic",
+        ),
+        Provider(
+            "gemini",
+            "gemini",
+            "https://generativelanguage.googleapis.com",
+            key_names=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+            url_names=("GOOGLE_GEMINI_BASE_URL",),
+            charges="gemini",
+            prices="google",
+        ),
+        Provider(
+            "openai-responses",
+            "openai-responses",
+            "https://api.openai.com/v1",
+            key_names=("OPENAI_API_KEY",),
+            url_names=("OPENAI_BASE_URL",),
+            prices="openai",
         ),
         Provider(
             "ollama",

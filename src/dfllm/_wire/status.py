@@ -81,6 +81,7 @@ _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
 _SLOW_DOWN_REASON = "the provider asks to slow down"
 _BY_PHRASE: tuple[tuple[str, tuple[FailureType, str]], ...] = (
     ("credit balance is too low", ("QuotaExhausted", "the account has no quota left")),
+    ("prepayment credits are depleted", ("QuotaExhausted", "the account has no quota left")),
     ("reached your specified api usage limits", ("QuotaExhausted", "the account has no quota left")),
     ("prompt is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("maximum context length", ("ContextTooLong", "the prompt does not fit the model's context")),

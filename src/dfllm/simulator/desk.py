@@ -151,7 +151,7 @@ class Desk:
         reserve = _Reserve(limiter, ask.prompt_tokens + answer_tokens)
         verdict = limiter.enter(reserve.tokens)
         if not verdict.admitted:
-            return openai.limited(ask, verdict), None
+            return wire.limited(ask, verdict), None
         reply = self._good_or_not(ask, attempt, body)
         return replace(reply, headers={**verdict.headers, **reply.headers}), reserve
 
