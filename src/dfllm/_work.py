@@ -152,11 +152,14 @@ class Work:
         options = self.options
         provider, model = split(str(self.settings.model), providers())
         dialect = DIALECTS[provider.dialect]
+        if self.schema is not None and not provider.takes_schema:
+            raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")
         terms = terms_of(
             provider=provider.name,
             dialect=provider.dialect,
             model=model,
             max_tokens_field=provider.max_tokens_field,
+            seed_field=provider.seed_field,
             temperature=options.get("temperature"),
             top_p=options.get("top_p"),
             max_tokens=dialect.max_tokens if options.get("max_tokens") is None else options.get("max_tokens"),

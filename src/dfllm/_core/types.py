@@ -61,6 +61,7 @@ class Terms:
         max_tokens_field: what this provider calls that limit on the wire.
         stop: texts that end the answer.
         seed: the provider's sampling seed.
+        seed_field: what this provider calls it on the wire.
         reasoning: the provider's reasoning effort.
         schema: canonical JSON of the schema as it is sent.
         extra: canonical JSON of what the user adds to the body.
@@ -75,6 +76,7 @@ class Terms:
     max_tokens_field: str = "max_tokens"
     stop: tuple[str, ...] | None = None
     seed: int | None = None
+    seed_field: str = "seed"
     reasoning: str | None = None
     schema: str | None = None
     extra: str | None = None

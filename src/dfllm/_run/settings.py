@@ -315,6 +315,8 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
         )
     base_url = base_url or provider.base_url
+    if not base_url:
+        raise OptionError(f"{provider.name} is at no one place and {' or '.join(provider.url_names)} is not set.")
     return Endpoint(base_url, Secret(key) if key else None, rule_at(provider, base_url))
 
 

@@ -51,7 +51,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "top_p": terms.top_p,
         terms.max_tokens_field: terms.max_tokens,
         "stop": terms.stop,
-        "seed": terms.seed,
+        terms.seed_field: terms.seed,
         "reasoning_effort": terms.reasoning,
         "response_format": json.loads(terms.schema) if terms.schema else None,
     }

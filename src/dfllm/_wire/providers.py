@@ -30,6 +30,7 @@ class Dialect(NamedTuple):
         headers: from terms to what this wire wants beside the usual headers; ``{key}`` stands for the API key.
         max_tokens: the limit of output tokens where the API wants one and the user names none.
         charges: what the rate limits of those who speak it count.
+        lacks: options it has no place for.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Dialect(NamedTuple):
     headers: Callable[[Terms], Mapping[str, str]] = lambda terms: {}
     max_tokens: int | None = None
     charges: Rule = "openai"
+    lacks: tuple[str, ...] = ()
 
     def path_for(self, terms: Terms) -> str:
         """Return where questions under these terms are posted, below the base URL."""
@@ -61,6 +63,7 @@ DIALECTS: Mapping[str, Dialect] = {
         anthropic.headers,
         anthropic.MAX_TOKENS,
         "anthropic",
+        ("seed",),
     ),
     "gemini": Dialect(
         gemini.PATH,
@@ -79,6 +82,7 @@ DIALECTS: Mapping[str, Dialect] = {
         openai_responses.read,
         openai_responses.decode,
         openai_responses.response_format,
+        lacks=("seed", "stop"),
     ),
 }
 
@@ -95,7 +99,9 @@ class Provider:
         url_names: environment variables that may hold another base URL.
         url_suffix: what those variables leave out of the base URL.
         needs_key: whether it answers nobody without a key.
-        max_tokens_field: what it calls the limit of output tokens.
+        max_tokens_field: what it calls the limit of output tokens, where its dialect has several words.
+        seed_field: and what the seed.
+        takes_schema: whether answers can be held to a JSON schema.
         charges: what its rate limits count; none for a server of one's own.
         prices: its name in the price data, where that is another.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
@@ -109,6 +115,8 @@ class Provider:
     url_suffix: str = ""
     needs_key: bool = True
     max_tokens_field: str = "max_tokens"
+    seed_field: str = "seed"
+    takes_schema: bool = True
     charges: Rule = "openai"
     prices: str = ""
     built_in: bool = True
@@ -151,6 +159,51 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("OPENAI_BASE_URL",),
             prices="openai",
         ),
+        Provider(
+            "azure",
+            "openai",
+            "",  # each account has a place of its own
+            key_names=("AZURE_OPENAI_API_KEY",),
+            url_names=("AZURE_OPENAI_ENDPOINT",),
+            url_suffix="/openai/v1",
+            max_tokens_field="max_completion_tokens",
+        ),
+        Provider(
+            "mistral",
+            "openai",
+            "https://api.mistral.ai/v1",
+            key_names=("MISTRAL_API_KEY",),
+            seed_field="random_seed",
+        ),
+        Provider(
+            "groq",
+            "openai",
+            "https://api.groq.com/openai/v1",
+            key_names=("GROQ_API_KEY",),
+            url_names=("GROQ_BASE_URL",),
+            url_suffix="/openai/v1",
+            max_tokens_field="max_completion_tokens",
+        ),
+        Provider(
+            "together",
+            "openai",
+            "https://api.together.ai/v1",
+            key_names=("TOGETHER_API_KEY",),
+            url_names=("TOGETHER_BASE_URL",),
+        ),
+        Provider(
+            "fireworks",
+            "openai",
+            "https://api.fireworks.ai/inference/v1",
+            key_names=("FIREWORKS_API_KEY",),
+            url_names=("FIREWORKS_BASE_URL",),
+        ),
+        # Its response_format knows text and json_object only.
+        Provider(
+            "deepseek", "openai", "https://api.deepseek.com/v1", key_names=("DEEPSEEK_API_KEY",), takes_schema=False
+        ),
+        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai"),
+        Provider("openrouter", "openai", "https://openrouter.ai/api/v1", key_names=("OPENROUTER_API_KEY",)),
         Provider(
             "ollama",
             "openai",

@@ -60,8 +60,12 @@ _BY_WORD: dict[str, tuple[FailureType, str]] = {
     "content_policy_violation": ("ContentFiltered", "prompt refused by policy"),
     "content_filter": ("ContentFiltered", "prompt refused by policy"),
     "invalid_prompt": ("ContentFiltered", "prompt refused by policy"),
+    # A 402 of OpenRouter's that passes, unlike its others.
+    "openrouter_in_flight_budget": ("RateLimited", "rate limit"),
     "rate_limit_exceeded": ("RateLimited", "rate limit"),
     "overloaded_error": ("Overloaded", "the provider is overloaded"),
+    "provider_overloaded": ("Overloaded", "the provider is overloaded"),
+    "capacity_exceeded": ("Overloaded", "the provider is overloaded"),
     "insufficient_system_resource": ("Overloaded", "the provider is overloaded"),
 }
 _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
@@ -75,6 +79,7 @@ _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
     413: ("ContextTooLong", "the request is too large", "free"),
     422: ("BadRequest", "", "free"),
     429: ("RateLimited", "rate limit", "free"),
+    498: ("Overloaded", "the provider is overloaded", "free"),  # Groq's, where flex has no room
     504: ("ServerError", "gateway timeout", "maybe"),
     529: ("Overloaded", "the provider is overloaded", "free"),
 }
@@ -233,8 +238,8 @@ def complaint_of(error: Any) -> Complaint | None:
         return None
     words = [str(error[name]) for name in ("code", "type", "status") if isinstance(error.get(name), (str, int))]
     metadata = error.get("metadata")
-    if isinstance(metadata, Mapping) and isinstance(metadata.get("error_type"), str):
-        words.append(metadata["error_type"])
+    if isinstance(metadata, Mapping):
+        words += [metadata[name] for name in ("error_type", "limit_source") if isinstance(metadata.get(name), str)]
     details = list(_details(error))
     words += [str(detail[name]) for detail in details for name in ("error_code", "reason") if name in detail]
     waits = [seconds for detail in details if (seconds := _retry_delay(detail)) is not None]
