@@ -1,11 +1,16 @@
 """Every dialect from a frame to its columns: the simulator behind each provider's own variables."""
 
+import json
+
 import pandas as pd
 import pytest
 
 import dfllm
+from dfllm._core.keys import keyer
+from dfllm._core.types import Message
 from dfllm._run.settings import PROVIDERS
-from dfllm._wire.providers import DIALECTS
+from dfllm._wire.dialects import DIALECTS
+from dfllm._work import Work
 from dfllm.simulator import Faults, RateLimits, Simulator
 
 SCHEMA = {"mood": ["good", "bad"], "stars": int, "topic": str, "again": bool}
@@ -160,3 +165,28 @@ def test_a_server_of_ones_own_may_speak_it(name, serve, frame):
         out = frame.llm.complete("Where is {{ city }}?", model="lab/small")
 
     assert 3 == out["completion"].notna().sum()
+
+
+def test_a_seed_has_the_name_its_provider_gives_it(frame, monkeypatch):
+    """The field is in the row, and in the key."""
+    work = Work(frame, "Where is {{ city }}?", {"model": "mistral/small", "seed": 1}, sends=False)
+
+    sent = DIALECTS["openai"].encoder(work.order.terms)((Message("user", "x"),))
+
+    assert {"random_seed": 1} == {name: value for name, value in json.loads(sent).items() if "seed" in name}
+
+
+def test_a_schema_is_refused_where_none_is_taken(frame):
+    """Before anything is sent."""
+    with pytest.raises(dfllm.OptionError, match="deepseek takes no JSON schema"):
+        frame.llm.complete("Where is {{ city }}?", model="deepseek/small", schema=["good", "bad"])
+
+
+def test_the_default_limit_is_in_the_key(frame):
+    """An answer of 8192 tokens at most is the same question, whether the number was said or not."""
+    said, unsaid, other = (
+        keyer(Work(frame, "{{ city }}", {"model": "anthropic/small", **more}, sends=False).order.terms)(())
+        for more in ({"max_tokens": 8192}, {}, {"max_tokens": 100})
+    )
+
+    assert said == unsaid != other

@@ -30,7 +30,8 @@ from dfllm._run.progress import Progress
 from dfllm._run.runtime import engine_for, near_model, runtime
 from dfllm._run.settings import Limits, current, endpoint_of, providers
 from dfllm._run.tally import Tally
-from dfllm._wire.providers import DIALECTS, identity_of, normalised, split
+from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.providers import identity_of, normalised, split
 
 OnError: TypeAlias = Literal["keep", "raise", "stop"]
 

@@ -8,7 +8,8 @@ from tests._wire.vendors import VENDORS
 
 from dfllm._run.prices import pricer
 from dfllm._wire.abilities import abilities_of, page
-from dfllm._wire.providers import DIALECTS, PROVIDERS
+from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.providers import PROVIDERS
 
 DOCS = Path(__file__).parents[2] / "docs" / "providers.md"
 

@@ -14,7 +14,7 @@ from dfllm._core.retry import is_kept
 from dfllm._core.schema import schema_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure, Message, Response
-from dfllm._wire.providers import DIALECTS
+from dfllm._wire.dialects import DIALECTS
 
 ASK = (Message("system", "Be brief."), Message("user", "Where is Oslo?"))
 TALK = (*ASK, Message("assistant", "In the north."), Message("user", "Of what?"))

@@ -10,8 +10,8 @@ from tests._wire.vendors import GEMINI, TEXT, packed
 
 from dfllm._core.errors import OptionError
 from dfllm._core.types import Message, Request, Response, Terms
+from dfllm._wire.dialects import DIALECTS
 from dfllm._wire.gemini import decode, encode, encoder, headers, read, response_format
-from dfllm._wire.providers import DIALECTS
 
 TERMS = Terms("gemini", "gemini", "gemini-flash")
 ASK = (Message("user", "Where is Oslo?"),)

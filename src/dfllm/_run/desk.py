@@ -19,7 +19,7 @@ from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
 from dfllm._run.store import Store, Stored
-from dfllm._wire.providers import Dialect
+from dfllm._wire.dialects import Dialect
 
 Cache: TypeAlias = Literal["use", "retry", "only"]
 Source: TypeAlias = Literal["store", "live"]

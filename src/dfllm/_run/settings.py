@@ -17,7 +17,8 @@ from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.secret import Secret
-from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, rule_at
+from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.providers import PROVIDERS, Provider, rule_at
 
 
 @dataclass(frozen=True, slots=True)

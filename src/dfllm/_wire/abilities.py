@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dfllm._wire.providers import DIALECTS, Provider
+from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.providers import Provider
 
 _HEAD = (
     "| Provider | Dialect | Key | Where | Moved by | Schema | `seed` | `stop` | Prices |",

@@ -105,7 +105,8 @@ _NO_USAGE = _Usage()
 def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     """Return what an HTTP answer means for its row; headers are looked up by lower-case name."""
     if status == 200:
-        return named(decode(body), headers)
+        outcome = decode(body)
+        return named(outcome, headers) if outcome.__class__ is Failure else outcome
     return refused(status, headers, body)
 
 
