@@ -61,10 +61,10 @@ class Terms:
         max_tokens_field: what this provider calls that limit on the wire.
         stop: texts that end the answer.
         seed: the provider's sampling seed.
-        seed_field: what this provider calls it on the wire.
         reasoning: the provider's reasoning effort.
         schema: canonical JSON of the schema as it is sent.
         extra: canonical JSON of what the user adds to the body.
+        seed_field: what this provider calls the seed on the wire.
     """
 
     provider: str
@@ -76,10 +76,10 @@ class Terms:
     max_tokens_field: str = "max_tokens"
     stop: tuple[str, ...] | None = None
     seed: int | None = None
-    seed_field: str = "seed"
     reasoning: str | None = None
     schema: str | None = None
     extra: str | None = None
+    seed_field: str = "seed"
 
 
 @dataclass(frozen=True, slots=True)
