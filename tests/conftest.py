@@ -3,13 +3,16 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+from tests.planted import SUITE_KEY, files_below, found_in
 
 from dfllm._run import runtime, settings
+from dfllm._wire.providers import PROVIDERS
 from dfllm.simulator import Simulator
 
 # In CI the same examples each time; at home new ones, and what failed can be pasted back in.
@@ -30,6 +33,34 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"hypothesis: profile {PROFILE}, {drawn}"
 
 
+#: Where the suite's key showed: in what a test printed or logged, or in what it left on disk.
+_leaks: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Look for the suite's key in all that a test printed and logged."""
+    said = [(report.nodeid, text.encode("utf-8", "replace")) for _, text in report.sections]
+    _leaks.extend(found_in(said, [SUITE_KEY]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look for the suite's key in every file that the tests have left; one that is found fails the session."""
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    if factory is not None:
+        _leaks.extend(found_in(files_below(factory.getbasetemp()), [SUITE_KEY]))
+    if _leaks:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say where the suite's key showed."""
+    if _leaks:
+        terminalreporter.section("the suite's API key showed", red=True)
+        for leak in _leaks:
+            terminalreporter.line(leak)
+
+
 @pytest.fixture(autouse=True)
 def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Give the test a store nobody else has, no provider's variables, and the settings of a new process."""
@@ -40,6 +71,10 @@ def own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where processes share what they know of limits
     for name in ("_configured", "_registered", "_simulators"):
         monkeypatch.setattr(settings, name, {})
+    # Simulators let everyone in, so every test can send them a key; none of them may leave it anywhere.
+    keyed = replace(PROVIDERS["simulator"], key_names=("DFLLM_PLANTED_KEY",))
+    monkeypatch.setitem(PROVIDERS, "simulator", keyed)
+    monkeypatch.setenv("DFLLM_PLANTED_KEY", SUITE_KEY)
     yield
     for simulator in settings._simulators.values():
         simulator.stop()

@@ -553,3 +553,43 @@ def test_stdin_need_not_seek():
     ended = here("run", "-", "--from", "parquet", *ECHO, input=stream.getvalue())
 
     assert (0, "review,completion,completion_error\nx,x,\n") == (ended.exit_code, ended.stdout)
+
+
+HOSTILE = ["=1+1", "@SUM(A1)", "-2+3+cmd|' /C calc'!A0", "\u001b[2Jgone\u009b31m", "fine"]
+
+
+@pytest.mark.parametrize(("more", "mark"), [([], "'"), (["--raw-cells"], "")])
+def test_answers_are_no_formulas_unless_asked_for(more, mark, desk):
+    """In the CSV that is written, opened again; the switch keeps the bytes."""
+    Path("in.jsonl").write_text("".join(json.dumps({"review": text}) + "\n" for text in HOSTILE), "utf-8")
+
+    ended = here("run", "in.jsonl", *ECHO, "-o", "out.csv", *more)
+
+    assert 0 == ended.exit_code, ended.output
+    there = pd.read_csv("out.csv", dtype=str)
+    assert [f"{mark}{text}" if text[0] in "=@-" else text for text in HOSTILE] == there["completion"].tolist()
+    assert there["review"].tolist() == there["completion"].tolist()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_terminal_is_told_nothing_by_an_answer(form, desk):
+    """A table that is printed has no control codes in it, in a file it has."""
+    Path("in.jsonl").write_text("".join(json.dumps({"review": text}) + "\n" for text in HOSTILE), "utf-8")
+    asked = ["run", "in.jsonl", *ECHO, "-o", "-", "--to", form, "--quiet"]
+    leader, follower = pty.openpty()
+
+    with subprocess.Popen(command(*asked), stdout=follower, stderr=subprocess.PIPE, env={**os.environ, **APART}) as one:
+        os.close(follower)
+        printed = b""
+        while True:
+            try:
+                printed += os.read(leader, 65_536)
+            except OSError:  # how a terminal ends on Linux
+                break
+        complained = one.stderr.read()
+    os.close(leader)
+
+    assert (0, b"") == (one.returncode, complained)
+    assert b"gone" in printed
+    assert not any(code in printed.decode() for code in "\x1b\x9b")
+    assert b"\xc2\x9b" in apart(*asked).stdout

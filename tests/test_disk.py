@@ -342,7 +342,7 @@ def test_equal_rows_share_an_answer_that_could_not_be_saved(simulator, monkeypat
     provider = simulator()
     saves = []
 
-    def save(self, entries, run, free=()):
+    def save(self, entries, run, free=(), spends=()):
         saves.append(len(entries))
         raise StoreError("The disk is full.")
 

@@ -1,6 +1,7 @@
 """The README, the docs and the examples in docstrings do what they say: they are run here, page by page.
 
-A comment before a fence says how: ``<!-- not run -->``, ``<!-- warns -->`` (it gives RowsFailedWarning),
+A comment before a fence says how: ``<!-- not run -->``,
+``<!-- warns -->`` (it gives RowsFailedWarning; ``<!-- warns: X -->`` gives X),
 ``<!-- output -->`` (what the block before printed), ``<!-- run -->`` (a shell block; ``<!-- run: 3 -->`` exits with 3).
 """
 
@@ -71,7 +72,9 @@ def run_python(page: Path, block: Block, names: dict[str, object]) -> str:
     """Run one block and return what it printed; lines in tracebacks are the page's."""
     code = compile("\n" * (block.line - 1) + block.text, page.name, "exec")
     printed = io.StringIO()
-    warns = pytest.warns(dfllm.RowsFailedWarning) if block.mark == "warns" else contextlib.nullcontext()
+    word, _, kind = block.mark.partition(": ")
+    warning = getattr(dfllm, kind or "RowsFailedWarning")
+    warns = pytest.warns(warning) if word == "warns" else contextlib.nullcontext()
     with contextlib.redirect_stdout(printed), warns:
         exec(code, names)
     return printed.getvalue()
@@ -98,7 +101,9 @@ def test_fences_of_a_page_are_marked_with_known_words(page):
     known = ("", "not run", "warns", "output", "main command", "test command")
 
     odd = [
-        block for block in blocks_of(page) if block.mark not in known and not re.fullmatch(r"run(: \d+)?", block.mark)
+        block
+        for block in blocks_of(page)
+        if block.mark not in known and not re.fullmatch(r"run(: \d+)?|warns: \w+", block.mark)
     ]
 
     assert [] == odd

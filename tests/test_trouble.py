@@ -40,6 +40,7 @@ def quick(monkeypatch, own_home):
     """Wait for milliseconds where a user waits for seconds, and forget what earlier tests learnt of their ports."""
     monkeypatch.setattr(retry, "BASE_SECONDS", 0.001)
     monkeypatch.setattr(pace, "_FIRST_HOLD_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "_MANY", 1_000_000)  # these refusals are no limit that could be found
     monkeypatch.setattr(health, "_LONGEST_WAIT_SECONDS", 0.02)
     runtime()._lanes.clear()
 
@@ -113,6 +114,79 @@ def called(df, model="simulator/echo", limits=QUICK, **options):
         assert (answer is None) != (error is None) or kind == "Truncated"
         assert error is None or (len(error) <= 300 and "\n" not in error and KEY not in error)
     return came
+
+
+def test_a_storm_of_refusals_costs_no_row(simulator, monkeypatch):
+    """Forty at once where one second's worth is ten: all are answered in the end, and few are refused twice."""
+    monkeypatch.setattr(pace, "_MANY", 20)
+    provider = simulator(limits=RateLimits(rpm=6_000, kind="shallow", depth_seconds=0.1, headers="none"))
+
+    came = called(frame(200), limits=dfllm.Limits(concurrency=40))
+
+    assert [None] * 200 == came.kinds
+    assert 0 < came.facts["retries"]["RateLimited"] < 200
+    assert 200 == provider.bill.billed
+
+
+def test_prompt_that_no_window_holds_is_not_sent(simulator, monkeypatch):
+    """The row says so, whole words long; the others are sent."""
+    provider = simulator()
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
+    df = pd.DataFrame({"n": ["some words " * 300_000, "a few"]})
+
+    plan = df.llm.plan(PROMPT, model="openai/gpt-4o-mini")
+    first = called(df.iloc[:1], model="openai/gpt-4o-mini")
+
+    error = "ContextTooLong: 3,300,005 bytes of text, the model takes 128,000 tokens (free)"
+    assert (1, 1, [(0, error)]) == (plan.missing, plan.failed, list(plan.problems))
+    assert [error] == first.errors
+    assert 0 == provider.bill.requests
+
+
+def test_another_model_than_was_asked_is_said_once(simulator):
+    """Every answer is kept; one warning has the count, and a later run of known rows has none."""
+    simulator(faults=Faults(by_text={"row": "othermodel"}))
+
+    first, second = called(frame(30)), called(frame(30))
+
+    said = "simulator/echo was asked, and other models answered: another-model 30. The answers are kept."
+    assert [said] == first.warned
+    assert [] == second.warned
+    assert [None] * 30 == first.kinds
+
+
+@pytest.mark.parametrize(
+    ("fault", "schema", "advice"),
+    [
+        ("length", None, "a larger max_tokens is a new question"),
+        ("prose", ["yes", "no"], "do not hold what schema asks for"),
+    ],
+)
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_trouble_of_many_rows_is_about_the_call(simulator, fault, schema, advice, share):
+    """Over a fifth of them, and the one warning says what to do."""
+    struck = [n for n in range(20) if n < 20 * share]
+    simulator(faults=Faults(by_text={f"row {n}.": fault for n in struck}))
+    dfllm.configure(repair_attempts=0)
+
+    came = called(frame(20), model="simulator/small", schema=schema)
+
+    assert [(share > 0.2)] == [advice in said for said in came.warned]
+    assert len(struck) == came.facts["failed"]
+
+
+@pytest.mark.parametrize("fault", ["empty", "nochoices", "blank"])
+def test_empty_answer_to_a_schema_is_asked_for_once_more(simulator, fault):
+    """As any answer that does not hold what was asked for; the second one counts, and nobody is asked a third time."""
+    provider = simulator(faults=Faults(by_text={f"row {STRUCK}.": f"{fault}*1"}))
+
+    options = {"model": "simulator/small", "schema": ["yes", "no"]}
+    first, second = called(frame(), **options), called(frame(), **options)
+
+    assert [None] * ROWS == first.kinds
+    assert (ROWS, ROWS + 1) == (first.facts["sent"], provider.bill.requests)
+    assert first.answers == second.answers
 
 
 def journal():

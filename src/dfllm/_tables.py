@@ -12,8 +12,9 @@ import gzip
 import io
 import json
 import operator
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice, repeat
@@ -48,6 +49,9 @@ if isinstance(_TEXT, pd.api.extensions.ExtensionDtype):  # up to pandas 2 text i
 #: Whole numbers and decimals that Python writes as they stand here; 18 digits always fit in 64 bits.
 _WHOLE = "^(?:0|-?[1-9][0-9]{0,17})$"
 _DECIMAL = r"^-?[0-9]+\.[0-9]+$"
+#: What a spreadsheet takes for a formula's beginning: https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = re.compile("[=+\\-@\t\r\n\0\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
@@ -235,8 +239,13 @@ def check_fits(table: Table, form: Format) -> None:
             raise TableError(f"Column {name!r} holds bytes, which {form.kind} cannot; write Parquet.")
 
 
-def write(stream: IO[bytes], form: Format, table: Table, frame: pd.DataFrame, made: Sequence[str]) -> None:
+def write(
+    stream: IO[bytes], form: Format, table: Table, frame: pd.DataFrame, made: Sequence[str], *, raw: bool = False
+) -> None:
     """Write the table with the columns that a run made.
+
+    In CSV and TSV, text that a spreadsheet would take for a formula gets a ``'`` in front. Cells of a table that was
+    CSV or TSV itself stay as they are: they are no more dangerous than they were.
 
     Args:
         stream: where to.
@@ -244,11 +253,16 @@ def write(stream: IO[bytes], form: Format, table: Table, frame: pd.DataFrame, ma
         table: what was read.
         frame: its frame, with the columns made.
         made: their names.
+        raw: whether text stays as it is also in CSV and TSV.
     """
     if form.kind == "parquet":
         pq.write_table(_arrow(table, frame, made), stream)
         return
-    lines = _jsonl(table, frame, made) if form.kind == "jsonl" else _csv(frame, _DELIMITERS[form.kind])
+    if form.kind == "jsonl":
+        lines = _jsonl(table, frame, made)
+    else:
+        was_csv = table.rows is None and table.arrow is None
+        lines = _csv(frame, _DELIMITERS[form.kind], () if raw else made if was_csv else [*map(str, frame.columns)])
     if form.packed:
         # No time and no name in it: the same table is the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
@@ -283,11 +297,13 @@ def _jsonl(table: Table, frame: pd.DataFrame, made: Sequence[str]) -> Iterator[b
         yield _json(row if table.rows is None else {**table.rows[place], **row}) + b"\n"
 
 
-def _csv(frame: pd.DataFrame, delimiter: str) -> Iterator[bytes]:
+def _csv(frame: pd.DataFrame, delimiter: str, guarded: Collection[str]) -> Iterator[bytes]:
+    names = [str(name) for name in frame.columns]
+    texts = [_unformed if name in guarded else _text for name in names]
     cell = partial(_cell, delimiter=delimiter)
-    yield _row([cell(str(name)) for name in frame.columns], delimiter)
+    yield _row([cell(text(name)) for text, name in zip(texts, names, strict=True)], delimiter)
     for row in _rows(frame):
-        yield _row(list(map(cell, row)), delimiter)
+        yield _row([cell(text(value)) for text, value in zip(texts, row, strict=True)], delimiter)
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
@@ -309,13 +325,12 @@ def _row(cells: Sequence[str], delimiter: str) -> bytes:
         return line.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def _cell(value: Any, delimiter: str) -> str:
+def _cell(text: str, delimiter: str) -> str:
     """Return a CSV cell.
 
     Quoted by our own rule: up to Python 3.12 the csv module, and pandas with it, leaves a lone carriage return bare,
     which breaks the row in two for whoever reads it.
     """
-    text = _text(value)
     if delimiter in text or '"' in text or "\n" in text or "\r" in text:
         return '"' + text.replace('"', '""') + '"'
     return text
@@ -327,6 +342,14 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return _json(value).decode()
     return str(value)
+
+
+def _unformed(value: Any) -> str:
+    """Return the cell's text so that no spreadsheet takes it for a formula; numbers stay numbers, as text too."""
+    text = _text(value)
+    if not isinstance(value, str) or not _FORMULA.match(text) or _NUMBER.fullmatch(text):
+        return text
+    return f"'{text}"
 
 
 def _json(value: Any) -> bytes:

@@ -3,78 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import NamedTuple
 
 import pandas as pd
 
-from dfllm._core.budget import Budget
-from dfllm._core.errors import STOPS, OptionError, RowsFailed, RowsFailedWarning, StoreError, TemplateError
+from dfllm._core.errors import (
+    STOPS,
+    ModelWarning,
+    OptionError,
+    PromptCacheWarning,
+    RowsFailed,
+    RowsFailedWarning,
+    StoreError,
+    TemplateError,
+)
 from dfllm._core.inputs import has_surrogate
 from dfllm._core.plan import Plan
+from dfllm._core.prefix import advice as caching_advice
+from dfllm._core.prefix import prompt_cache_key, shared_of
 from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
-from dfllm._core.types import Failure, Key, Messages, Missing
-from dfllm._frame import Columns, cells_of, check_names, names_of
+from dfllm._core.types import Failure, Key, Messages
+from dfllm._core.warned import warn
+from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
+from dfllm._options import OnError, Options, check_choices, labels_of
 from dfllm._run import loop
-from dfllm._run.desk import Cache, Desk, Order, Sink
+from dfllm._run.desk import Desk, Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
+from dfllm._run.pictures import Pictures
+from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.runtime import engine_for, near_model, runtime
-from dfllm._run.settings import Limits, current, endpoint_of, providers
+from dfllm._run.settings import current, endpoint_of, providers
 from dfllm._run.tally import Tally
-from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import identity_of, normalised, split
 
-OnError: TypeAlias = Literal["keep", "raise", "stop"]
-
 _PREVIEWS = 3
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "missing": ("skip", "render", "raise"),
-    "cache": ("use", "retry", "only"),
-    "on_error": ("keep", "raise", "stop"),
+#: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
+_MANY = 0.2
+_ADVICE = {
+    "Truncated": "Over a fifth were cut at the limit of output: a larger max_tokens is a new question.",
+    "InvalidOutput": "Over a fifth do not hold what schema asks for: look at dfllm.last_run().failures.",
 }
-_KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
-    ("details", (bool,), "True or False"),
-    ("overwrite", (bool, type(None)), "True, False or None"),
-    ("tag", (str, type(None)), "text"),
-)
-_NOT_GIVEN = object()
-#: A warning names the line that made the call, also where the call was awaited.
-_PASSED_OVER = ("dfllm", "asyncio")
-
-
-class Options(TypedDict, total=False):
-    """The options of a call, as `DataFrameLLM.complete` documents them."""
-
-    model: str | None
-    into: str
-    system: str | None
-    schema: Any
-    temperature: float | None
-    top_p: float | None
-    max_tokens: int | None
-    stop: str | Sequence[str] | None
-    seed: int | None
-    reasoning: str | None
-    extra: Mapping[str, Any] | None
-    cache: Cache
-    missing: Missing
-    on_error: OnError
-    overwrite: bool | None
-    budget: float | Budget | None
-    limits: Limits | None
-    timeout: float | None
-    tag: str | None
-    details: bool
-    progress: bool | None
 
 
 class Ending(NamedTuple):
@@ -119,7 +96,7 @@ class Work:
     """
 
     def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True) -> None:
-        _check_choices(options)
+        check_choices(options)
         self.frame = frame
         self.options = options
         self.on_error: OnError = options.get("on_error", "keep")
@@ -140,10 +117,12 @@ class Work:
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
         self._prompt = Prompt(recipe)
+        self._images = labels_of(options.get("images"))
         check_columns(self._prompt.columns, list(frame.columns))
+        check_columns(self._images, list(frame.columns), of="images=")
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
-        check_names(frame, self.names, read=self._prompt.columns, overwrite=options.get("overwrite"))
+        check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
         runtime().store(self.settings)  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
         self.tally = Tally(len(frame))
@@ -170,17 +149,30 @@ class Work:
             schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
             extra=options.get("extra"),
         )
+        if self._images:
+            self._refuse_images(dialect, provider.name)
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
         if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
             raise OptionError("A budget per tag needs a tag: say tag='...'.")
         self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
+        identity = identity_of(provider, self._endpoint.base_url)
+        # A row's images stand before the text they go with, and end what rows have in common.
+        prefix = self._prompt.prefix[: self._prompt.last_asked if self._images else None]
+        # Another server at the provider's name may refuse a field that it does not know.
+        routes = provider.takes_prompt_cache_key and identity == provider.name
+        self._expects_cached = routes and self.settings.prompt_caching == "auto"
+        self._shared = shared_of(terms, prefix, self._prompt.fixed_bytes)
         self._price_as = (provider.prices or provider.name) if usual else None
         self.model = f"{provider.name}/{model}"
         self.order = Order(
             self._prompt,
-            replace(terms, provider=identity_of(provider, self._endpoint.base_url)),
+            replace(
+                terms,
+                provider=identity,
+                prompt_cache_key=prompt_cache_key(terms, prefix) if self._expects_cached else None,
+            ),
             self.schema,
             dialect,
             len(self.frame),
@@ -188,7 +180,24 @@ class Work:
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
+            context=partial(window_of, provider.name, model),
+            images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
+            if self._images
+            else None,
         )
+
+    @property
+    def _skips(self) -> bool:
+        return self.options.get("missing", "skip") != "render"
+
+    def _refuse_images(self, dialect: Dialect, provider: str) -> None:
+        if not dialect.images:
+            raise OptionError(f"{provider} is not sent images yet; leave images= out, or choose another provider.")
+        if self.settings.budget is not None:
+            raise OptionError(
+                "There is a budget, and nothing bounds what an image costs, so it could not be kept. Nothing was sent. "
+                "Leave images= or the budget out."
+            )
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
@@ -224,6 +233,7 @@ class Work:
             failed=failed,
             previews=tuple(previews),
             problems=tuple(problems),
+            shared=self._shared,
         )
 
     def run(self, sink: Sink | None = None) -> Ending:
@@ -310,15 +320,24 @@ class Work:
             kind = STOPS.get(stopped.type)
             if kind is not None:
                 raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
+        if tally.other_models:
+            others = ", ".join(f"{model} {count:,}" for model, count in tally.other_models.most_common(3))
+            said = f"{self.model} was asked, and other models answered: {others}. The answers are kept."
+            warn(said, ModelWarning)
+        if self._expects_cached:
+            missed = caching_advice(self._shared, tally.asked, tally.tokens_in, tally.tokens_cached)
+            if missed is not None:
+                warn(missed, PromptCacheWarning)
         if not tally.failed:
             return ending.frame
         worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
         said = f"{tally.failed:,} of {tally.rows:,} rows have no answer ({worst}); see {ending.error_column!r}."
         if stopped is not None:
             said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
+        said += "".join(f" {what}" for kind, what in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
         if self.on_error != "keep":
             raise RowsFailed(said, frame=ending.frame, failure=stopped)
-        warnings.warn(said, RowsFailedWarning, stacklevel=_outside())
+        warn(said, RowsFailedWarning)
         return ending.frame
 
     def _explained(self, stopped: Failure) -> str:
@@ -332,22 +351,3 @@ class Work:
         elif stopped.type == "ConnectFailed":
             said += f" Is {self._endpoint.base_url} right, and is it up?"
         return said
-
-
-def _check_choices(options: Options) -> None:
-    for name, choices in _CHOICES.items():
-        value = options.get(name, choices[0])
-        if value not in choices:
-            raise OptionError(f"{name}={value!r} does not fit; it takes {', '.join(map(repr, choices))}.")
-    for name, kinds, wanted in _KINDS:
-        given = options.get(name, _NOT_GIVEN)
-        if given is not _NOT_GIVEN and not isinstance(given, kinds):
-            raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
-
-
-def _outside() -> int:
-    """Return the stack level, as `warnings.warn` counts it, of the line that called this library."""
-    level, frame = 1, sys._getframe(1)  # the caller of this, which is the one that warns
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PASSED_OVER:
-        level, frame = level + 1, frame.f_back
-    return level

@@ -14,11 +14,12 @@ from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
 from dfllm._core.types import Missing
+from dfllm._options import OnError, Options
 from dfllm._run.desk import Cache
 from dfllm._run.files import Given
 from dfllm._run.settings import Limits
 from dfllm._stream import Completion, astream, stream
-from dfllm._work import OnError, Options, Work
+from dfllm._work import Work
 from dfllm.report import remember
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,6 +45,7 @@ class DataFrameLLM:
         into: str = "completion",
         system: str | None = None,
         schema: Any = None,
+        images: str | Sequence[str] | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: int | None = None,
@@ -75,6 +77,8 @@ class DataFrameLLM:
             system: a template for the system message.
             schema: what each answer must hold: a list of labels, a pydantic model, a mapping of fields to types, or a
                 JSON schema. Sent as the provider's structured output and checked here.
+            images: a column, or several, of images to show with the prompt: https URLs, which the provider fetches,
+                data URLs, paths, bytes, or Pillow images, or a list of them; PNG, JPEG, GIF or WebP of up to 20 MiB.
             temperature: sampling temperature, 0 to 2. Sent only if given, like all that follow down to `extra`.
             top_p: nucleus sampling, 0 to 1.
             max_tokens: the most output tokens, reasoning included.

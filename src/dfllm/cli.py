@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn, cast
 
 import click
 import pandas as pd
@@ -17,9 +17,10 @@ from dfllm import _tables
 from dfllm._cli.options import asking, printing_json
 from dfllm._cli.providers import providers
 from dfllm._cli.runs import runs
-from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, clean, fail, line, tell
+from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, Screen, fail, line, tell
 from dfllm._cli.simulate import simulate
 from dfllm._cli.store import store
+from dfllm._core.controls import visible
 from dfllm._core.errors import RowsFailed, RunStopped
 from dfllm._core.schema import schema_of
 from dfllm._frame import names_of
@@ -41,8 +42,8 @@ INPUT is a CSV, TSV, JSONL or Parquet file by its suffix (.csv .tsv .jsonl .ndjs
 again, so the same command finishes what an earlier one left undone. OUTPUT is replaced, in one piece, by the newer one.
 
 CSV cells stay as they are written: 007 is text, NA is a word, and only an empty cell is missing. A column holds numbers
-where that changes no cell; elsewhere write {{ price | float }}. Nothing is escaped: if a spreadsheet opens the output,
-mind answers that begin with =.
+where that changes no cell; elsewhere write {{ price | float }}. In CSV and TSV, text of the model's that a spreadsheet
+would take for a formula gets a ' in front; --raw-cells leaves it.
 
 Data goes to the file or to stdout; progress, the report and errors go to stderr.
 """
@@ -156,13 +157,14 @@ def _reason(error: OSError) -> str:
 #: Options of ours; the others are the accessor's.
 _OURS = (
     *("prompt", "source", "output", "kind_in", "kind_out", "in_place", "store"),
-    *("concurrency", "rpm", "tpm", "budget_per"),
+    *("concurrency", "rpm", "tpm", "budget_per", "raw_cells"),
 )
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if name not in _OURS}
     limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
+    options["images"] = list(given["images"]) or None
     if given["budget"] is not None:
         options["budget"] = dfllm.Budget(given["budget"], per=given["budget_per"])
     return {**options, "limits": dfllm.Limits(**limits) if limits else None}
@@ -199,7 +201,7 @@ def run(*, as_json: bool, **given: Any) -> None:
         fail(f"{target} was changed meanwhile and is left as it is. Run again: what was answered costs nothing.")
     schema = None if given["schema"] is None else schema_of(given["schema"])
     made = names_of(given["into"], schema, details=given["details"]).all
-    _deliver(target, source.table, done.frame, made)
+    _deliver(target, source.table, done.frame, made, raw=given["raw_cells"])
     _report(as_json=as_json, quiet=given["progress"] is False, to_stderr=target.path is None)
     if interrupted:
         known = f"{facts['ok']:,} of {facts['rows']:,} rows have their answers, saved and written to {target}"
@@ -226,13 +228,13 @@ def _give_up(error: RunStopped, target: _Target, *, as_json: bool, quiet: bool) 
     fail(f"{said}\n{target} was not written.{saved}")
 
 
-def _deliver(target: _Target, table: _tables.Table, frame: pd.DataFrame, made: Sequence[str]) -> None:
+def _deliver(target: _Target, table: _tables.Table, frame: pd.DataFrame, made: Sequence[str], *, raw: bool) -> None:
     def write(stream: IO[bytes]) -> None:
-        _tables.write(stream, target.form, table, frame, made)
+        _tables.write(stream, target.form, table, frame, made, raw=raw)
 
     try:
         if target.path is None:
-            write(sys.stdout.buffer)
+            write(cast("IO[bytes]", Screen(sys.stdout.buffer)) if sys.stdout.isatty() else sys.stdout.buffer)
             sys.stdout.buffer.flush()
         else:
             with replacing(target.path) as stream:
@@ -253,9 +255,7 @@ def _report(*, as_json: bool, quiet: bool, to_stderr: bool) -> dict[str, Any]:
         click.echo(line(facts), err=to_stderr)
     elif not quiet:
         tell(repr(done))
-        failures = done.failures if facts["failed"] else pd.DataFrame({"type": []})
-        for kind, count in failures["type"].value_counts().head(_SHOWN_ERRORS).items():
-            example = failures.loc[(failures["type"] == kind).to_numpy(), "error"].iloc[0]
+        for count, example in done.causes[:_SHOWN_ERRORS]:
             tell(f"  {count:,} x {example}")
     return facts
 
@@ -272,7 +272,7 @@ def plan(*, as_json: bool, **given: Any) -> None:
     with dfllm.options(store=given["store"]):
         made = dfllm.llm(table.frame).plan(given["prompt"], **_options(given))
     if not as_json:
-        click.echo(clean(str(made)))
+        click.echo(visible(str(made)))
         return
     facts = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "run"}
     facts["previews"] = [

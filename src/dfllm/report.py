@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dfllm._core.budget import dollars
+from dfllm._core.controls import visible
 from dfllm._core.meter import LimitUse
 from dfllm._run.tally import Latency
 from dfllm._work import Ending
@@ -105,6 +106,17 @@ class Run:
         return pd.DataFrame(found).set_axis(self.frame.index.take(positions))
 
     @property
+    def causes(self) -> list[tuple[int, str]]:
+        """Why rows failed.
+
+        Returns:
+            For each type of failure, and apart what is free, paid or may have been billed: how many rows, and the error
+            text of one of them; the commonest first.
+        """
+        tally = self._ending.tally
+        return [(count, tally.examples[cause]) for cause, count in tally.causes.most_common()]
+
+    @property
     def latency(self) -> Latency | None:
         """How long the answers took that were paid in this run.
 
@@ -145,6 +157,16 @@ class Run:
         """Tokens paid in this run, input and output, by the whole time of the call; None where it took none."""
         return self._per_second(self._ending.tally.tokens_in + self._ending.tally.tokens_out)
 
+    @property
+    def cached_share(self) -> float | None:
+        """How much of the input was a prefix that the provider had kept, and read for less; None where none was paid.
+
+        Returns:
+            A share from 0 to 1 of the input tokens paid in this run.
+        """
+        tally = self._ending.tally
+        return tally.tokens_cached / tally.tokens_in if tally.tokens_in else None
+
     def _per_second(self, count: int) -> float | None:
         return count / self._ending.seconds if self._ending.seconds > 0 else None
 
@@ -173,6 +195,8 @@ class Run:
             "maybe_billed": tally.unsure,
             "tokens_in": tally.tokens_in,
             "tokens_out": tally.tokens_out,
+            "tokens_cached": tally.tokens_cached,
+            "cached_share": _rounded(self.cached_share),
             "cost_usd": None if tally.unpriced else tally.cost / 1e9,
             "maybe_usd": tally.maybe_cost / 1e9,
             "saved_store_usd": tally.saved_store / 1e9,
@@ -197,11 +221,16 @@ class Run:
         facts = self.to_dict()
         parts = [f"{facts['rows']:,} rows: {facts['ok']:,} ok, {facts['failed']:,} failed, {facts['known']:,} known"]
         parts += [f"{facts['skipped']:,} skipped"] if facts["skipped"] else []
-        parts += [f"{facts['sent']:,} sent", f"{facts['tokens_in']:,} + {facts['tokens_out']:,} tokens", self._price()]
-        parts += [f"up to {dollars(self._ending.tally.maybe_cost)} more may be billed"] if facts["maybe_usd"] else []
+        parts += [f"{facts['sent']:,} sent", self._tokens(), self._price()]
+        parts += [self._unsure()] if facts["maybe_billed"] else []
         parts += [*self._saved(), f"{facts['seconds']:.1f} s", *self._speed()]
         parts += [self._retried()] if facts["retries"] else []
-        return f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})"
+        return visible(f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})")
+
+    def _tokens(self) -> str:
+        tally = self._ending.tally
+        cached = f" ({self.cached_share:.0%} of the input cached)" if tally.tokens_cached else ""
+        return f"{tally.tokens_in:,} + {tally.tokens_out:,} tokens{cached}"
 
     def _price(self) -> str:
         tally = self._ending.tally
@@ -211,6 +240,11 @@ class Run:
         if tally.unpriced == tally.asked:
             return "price unknown"
         return priced if not tally.unpriced else f"{priced} and {tally.unpriced:,} answers of unknown price"
+
+    def _unsure(self) -> str:
+        tally = self._ending.tally
+        said = f"{tally.unsure:,} attempts may have been billed without an answer"
+        return f"{said}: up to {dollars(tally.maybe_cost)}" if tally.maybe_cost else said
 
     def _saved(self) -> list[str]:
         """Return what the store and equal rows saved; nothing where that is nothing, or unknown."""
@@ -242,10 +276,9 @@ class Run:
 
     def _errors(self) -> list[tuple[str, str]]:
         """Return the count and an example of the commonest errors, as many as a page has room for."""
-        tally, room = self._ending.tally, _ERRORS_BYTES
+        room = _ERRORS_BYTES
         shown = []
-        for kind, count in tally.errors.most_common():
-            example = tally.examples[kind]
+        for count, example in self.causes:
             room -= len(html.escape(example).encode()) + _ROW_BYTES
             if room < 0:
                 break
@@ -257,8 +290,7 @@ class Run:
         green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
         known = tally.known_ok
         bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
-        unsure = f"{tally.unsure:,} attempts may have been billed without an answer" if tally.unsure else ""
-        unsure += f": up to {dollars(tally.maybe_cost)}" if unsure and tally.maybe_cost else ""
+        unsure = self._unsure() if tally.unsure else ""
         errors = self._errors()
         return _PAGE.render(
             model=ending.model,
@@ -276,14 +308,12 @@ class Run:
             bar=[(name, round(100 * count / max(1, tally.rows), 2), colour) for name, count, colour in bar if count],
             sent=f"{tally.requests:,} requests" + (f", {self._retried()}" if tally.retries else ""),
             speed=" · ".join(self._speed()),
-            paid=f"{tally.tokens_in:,} + {tally.tokens_out:,} tokens · {self._price()}"
-            if tally.asked
-            else "nothing paid",
+            paid=f"{self._tokens()} · {self._price()}" if tally.asked else "nothing paid",
             saved=" · ".join(self._saved()),
             unsure=unsure,
             failed=f"{tally.failed:,}",
             errors=errors,
-            more=len(tally.errors) - len(errors),
+            more=len(tally.causes) - len(errors),
             store=ending.store,
         )
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfllm._core.inputs import has_nul, has_surrogate, nul_failure, surrogate_failure
+from dfllm._core.inputs import has_nul, has_surrogate, nul_failure, surrogate_failure, window_failure
 from dfllm._core.types import Message
 
 HALF = "a\ud800b"
@@ -53,3 +53,21 @@ def test_failures_show_nothing_of_the_text():
     """They name where, not what."""
     assert "BadInput: NUL character in the prompt" == str(nul_failure())
     assert HALF not in str(surrogate_failure(["a"], [HALF]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["word " * 13_000, "é" * 500_000, "日" * 600_000, " " * 5_000_000 + "x", "-" * 5_000_000, "a b" * 10],
+    ids=["words", "accents", "Chinese", "blanks", "dashes", "short"],
+)
+def test_text_that_may_fit_is_left_to_the_provider(text):
+    """Only what surely does not fit is refused here: runs of blanks are few tokens, and tokens are never longer."""
+    assert None is window_failure((Message("user", text),), 128_000)
+    assert None is window_failure((Message("user", "word " * 10_000_000),), None)
+
+
+def test_text_that_surely_does_not_fit_is_refused():
+    """With its size and the model's, and for free."""
+    failure = window_failure((Message("system", "some words "), Message("user", "some words " * 200_000)), 128_000)
+
+    assert "ContextTooLong: 2,200,011 bytes of text, the model takes 128,000 tokens (free)" == str(failure)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from dfllm._core.plan import Plan
+from dfllm._core.prefix import Shared
 from dfllm._core.types import Message
 
 PLAN = Plan("openai/gpt", rows=12_345, distinct=12_000, known=2_000, missing=10_000, skipped=0, failed=0)
@@ -28,6 +29,20 @@ def test_plan_says_which_rows_are_not_sent():
         "    row 7: BadInput: NUL",
         "    row 9: TemplateError: 'x' is undefined",
     ] == str(plan).splitlines()[3:]
+
+
+def test_plan_says_what_prompts_begin_with():
+    """Where there is enough of it to be kept by a provider; and how much cannot be, behind a value of the row."""
+    plans = [replace(PLAN, shared=Shared(*tokens)) for tokens in ((1_024, 1_024), (1_500, 1_500), (20, 1_500))]
+
+    assert [
+        [],
+        ["  prefix   about 1,500 tokens that every prompt begins with"],
+        [
+            "  prefix   about 20 tokens that every prompt begins with",
+            "           about 1,480 more of them stand behind a value of the row, so none is cached",
+        ],
+    ] == [str(plan).splitlines()[3:] for plan in plans]
 
 
 def test_plan_shows_the_first_conversations():

@@ -48,6 +48,31 @@ def test_messages_keep_role_and_order():
     ) == made.renderer()(["What is salt?", "a cook"])
 
 
+@pytest.mark.parametrize(
+    ("contents", "opening", "fixed"),
+    [
+        (["Say hello."], ["Say hello."], 10),
+        (["Where is {{ x }}, in short?"], ["Where is "], 20),
+        (["{{ x }}: where is it?"], [], 14),
+        (["Rome?", "Italy.", "{{ x }}?"], ["Rome?", "Italy."], 12),
+        (["Rome?", "{{ x }}", "And Lima?"], ["Rome?"], 14),
+        (["{% set y = x|upper %}Is {{ y }} é?"], ["Is "], 7),
+        (["A {% if x %}B {% endif %}C"], ["A "], 3),
+        (["{% for i in range(2) %}{{ i }}{% endfor %}{{ x }}", "B"], [], 1),
+        (["{# not sent #}A {{ x|upper }}"], ["A "], 2),
+        (["{{ 1 }}A{{ x }}"], [], 1),
+    ],
+)
+def test_prefix_is_what_every_row_begins_with(contents, opening, fixed):
+    """It ends at the first thing that may differ; text behind that is fixed too, in bytes of UTF-8."""
+    made = prompt(*contents)
+
+    assert opening == [message.content for message in made.prefix]
+    assert fixed == made.fixed_bytes
+    rendered = made.renderer()(["Oslo"] * len(made.columns))
+    assert all(said.content.startswith(begun.content) for begun, said in zip(made.prefix, rendered, strict=False))
+
+
 def test_constant_messages_are_made_once():
     """A message without columns is the same object in every row."""
     render = prompt("{{ x }}", "{% for i in range(3) %}{{ i }}{% endfor %}").renderer()

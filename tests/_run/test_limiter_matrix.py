@@ -66,13 +66,15 @@ def test_a_short_job_takes_seconds(server):
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(("rpm", "count", "use"), [(60, 600, 0.7), (500, 3_000, 0.85)])
-def test_a_limit_that_nobody_names_is_found(server, rpm, count, use):
-    """By doubling until refused; a few refusals show where it is."""
-    outcome = played(server, {"rpm": rpm}, 1, "wait", count=count)
+@pytest.mark.parametrize("rule", ["openai", "none"])
+def test_a_limit_that_nobody_names_is_found(server, rpm, count, use, rule):
+    """By doubling until refused, or from its first refusal on where none was to be expected; a few show where it is."""
+    outcome = play(ours(rule=rule), RateLimits(rpm=rpm, **SERVERS[server]), rows_of(count, 1), "wait")
 
     assert outcome.lost == 0
-    assert outcome.refused <= 35
-    assert outcome.use >= use
+    first_burst = 100 / count * 1000 if rule == "none" else 0
+    assert outcome.refused <= 35 + first_burst
+    assert outcome.use >= (use if rule == "openai" else 0.6)
 
 
 def test_the_decrease_clock_counts_from_the_last_decrease(monkeypatch):

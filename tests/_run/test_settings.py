@@ -32,7 +32,8 @@ def no_store(own_home, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_are_those_documented():
     """Nothing is set, and nothing is read from anywhere else."""
-    assert Settings(None, None, Limits(None), 600.0, None, 7200.0, 1, 1, "normal") == current()
+    defaults = {"durability": "normal", "prompt_caching": "auto"}
+    assert Settings(None, None, Limits(None), 600.0, None, 7200.0, 1, 1, **defaults) == current()
 
 
 LAYERS = {
@@ -171,6 +172,7 @@ def test_unknown_setting_is_told_the_nearest(set_them):
         ("resend_ambiguous", True),
         ("durability", "none"),
         ("durability", ["full"]),
+        ("prompt_caching", True),
     ],
 )
 def test_value_that_does_not_fit_is_refused(name, value):

@@ -41,7 +41,7 @@ def test_row_is_counted_under_how_it_ended(settled, counts):
 
     found = {field.name: value for field in fields(Tally) if (value := getattr(tally, field.name))}
     assert Latencies() == found.pop("latencies")
-    assert {"rows": 1, **counts} == {name: value for name, value in found.items() if name != "examples"}
+    assert {"rows": 1, **counts} == {name: value for name, value in found.items() if name not in ("examples", "causes")}
     assert counts.get("failed", 0) == failed == len(found.get("examples", {}))
 
 
@@ -67,18 +67,32 @@ def test_first_text_of_a_type_is_its_example():
 
     tally.count([REFUSED, KNOWN_REFUSED])
 
-    assert {"Refused": "Refused: no (paid)"} == tally.examples
+    assert {("Refused", "paid"): "Refused: no (paid)"} == tally.examples
+
+
+def test_one_type_may_have_several_causes():
+    """What was in flight at an interrupt may be billed, what was not sent is not: one must not stand for the other."""
+    unsent = Settled(b"k", Failure("Cancelled", "interrupted"), None)
+    lost = Settled(b"k", Failure("Cancelled", "in flight", "maybe"), None)
+    tally = Tally(3)
+
+    tally.count([unsent, lost, unsent])
+
+    assert {("Cancelled", None): 2, ("Cancelled", "maybe"): 1} == tally.causes
+    assert ["Cancelled: interrupted", "Cancelled: in flight (maybe)"] == list(tally.examples.values())
+    assert {"Cancelled": 3} == tally.errors
 
 
 def test_payment_adds_tokens_and_money():
     """Unknown tokens count nothing, an unknown price is counted apart and not as free."""
     tally = Tally(3)
 
-    tally.pay(Response("a", tokens_in=10, tokens_out=2), 500)
+    tally.pay(Response("a", tokens_in=10, tokens_out=2, tokens_cached=8), 500)
     tally.pay(Response("b", tokens_in=None, tokens_out=None), None)
     tally.pay(Response("c", tokens_in=1, tokens_out=1), 0)
 
-    assert (3, 11, 3, 500, 1) == (tally.asked, tally.tokens_in, tally.tokens_out, tally.cost, tally.unpriced)
+    assert (11, 3, 8) == (tally.tokens_in, tally.tokens_out, tally.tokens_cached)
+    assert (500, 1) == (tally.cost, tally.unpriced)
 
 
 def test_seconds_of_a_payment_are_counted_where_they_are_known():

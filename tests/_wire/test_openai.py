@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 from pydantic import TypeAdapter
 
 from dfllm._core.errors import OptionError
+from dfllm._core.keys import key_of
 from dfllm._core.types import Failure, Message, Request, Response, Terms
 from dfllm._wire.openai import decode, encode, encoder, read, response_format
 
@@ -29,6 +30,7 @@ FULL = replace(
     reasoning="low",
     schema=response_format('{"type":"object","properties":{},"required":[],"additionalProperties":false}', strict=True),
     extra='{"service_tier":"flex"}',
+    prompt_cache_key="dfllm-1",
 )
 
 
@@ -89,7 +91,40 @@ def test_full_body_holds_every_term():
             },
         },
         "service_tier": "flex",
+        "prompt_cache_key": "dfllm-1",
     } == sent
+
+
+def test_prompt_cache_key_of_the_user_goes_before_ours():
+    """What stands in `extra` is sent as it is."""
+    own = replace(FULL, extra='{"prompt_cache_key":"mine"}')
+
+    assert "mine" == json.loads(encode(Request(own, ASK)))["prompt_cache_key"]
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Terms) if field.name not in ("provider", "dialect")])
+def test_bodies_differ_in_nothing_that_is_not_in_the_key(name):
+    """Take a field out of the full terms: if the key stays, all that has changed on the wire is the field itself."""
+    default = next(field.default for field in fields(Terms) if field.name == name)
+    less = replace(FULL, **{name: "other" if name == "model" else default})
+    asked, other = Request(FULL, ASK), Request(less, ASK)
+
+    sent, less_sent = (json.loads(encode(one)) for one in (asked, other))
+    changed = {field for field in sent | less_sent if sent.get(field) != less_sent.get(field)}
+
+    assert changed
+    assert (key_of(asked) == key_of(other)) == (changed <= {"prompt_cache_key"})
+
+
+def test_rows_begin_alike_up_to_their_first_value():
+    """Providers keep what prompts begin with: the system message and the examples stand before the row, as written."""
+    shared = (Message("system", "Be brief."), Message("user", "Where is Rome?"), Message("assistant", "In Italy."))
+    rows = [encode(Request(FULL, (*shared, Message("user", f"Where is {city}?")))) for city in ("Oslo", "Lima")]
+
+    same = rows[0][: rows[0].index(b"Oslo")]
+
+    assert rows[1].startswith(same + b"Lima")
+    assert same.endswith(b'{"role":"assistant","content":"In Italy."},{"role":"user","content":"Where is ')
 
 
 @pytest.mark.parametrize("terms", [TERMS, FULL], ids=["plain", "full"])

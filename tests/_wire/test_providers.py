@@ -70,6 +70,14 @@ def test_identity_of_a_users_own_provider_holds_its_url():
     assert "lab http://127.0.0.1:9/v1" == identity_of(own, own.base_url)
 
 
+def test_prompt_cache_keys_are_for_those_who_know_them():
+    """A compatible server may refuse a field that it does not know, so a user's own gets none."""
+    takers = [provider.name for provider in PROVIDERS.values() if provider.takes_prompt_cache_key]
+
+    assert ["openai", "simulator"] == takers
+    assert not Provider("lab", "openai", "http://127.0.0.1:9/v1", built_in=False).takes_prompt_cache_key
+
+
 @pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
 def test_every_provider_speaks_a_known_dialect(provider):
     """A row of data is enough, if its dialect is there."""

@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "schedules": Size(400, "random fault schedules in virtual time"),
+    "schedules": Size(2_000, "random fault schedules in virtual time"),
     "lives": Size(500, "random lives of one sender"),
     "kills": Size(30, "processes killed in the middle of a run"),
     "flips": Size(1_000, "bytes flipped in a store's files"),

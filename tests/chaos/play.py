@@ -111,7 +111,7 @@ def play(on: Stage, schedule: Schedule, *, listens: bool = False) -> Played:
                 singly=any(act.ending == "commit" for act in schedule.acts),
             )
             complaints = Judge(story).judge()
-        except (Exception, Wild):  # noqa: BLE001  # whatever it is, it belongs to the schedule
+        except (Exception, Wild, SystemExit):  # noqa: BLE001  # whatever it is, it belongs to the schedule
             complaints = [traceback.format_exc()]
         complaints += [f"the key is in {file.name}" for file in folder.rglob("*") if _holds(file, KEY)]
     trace = "".join(f"{event}\n" for event in story.world.events)
@@ -151,11 +151,12 @@ def main(seed: str, *numbers: str) -> None:
                 + "".join(f"{each}\n" for each in played.complaints or ["well"])
             )
             return
-        digest, wrongs = hashlib.sha256(), 0
+        digest, wrongs, count = hashlib.sha256(), 0, 0
         for number in range(*map(int, numbers)):
             signal.alarm(_LONGEST_SECONDS)
             played = play(on, draw(f"{seed}:{number}"), listens=number % _LISTENED == 0)
             digest.update(played.digest.encode())
+            count += 1
             if played.complaints:
                 wrongs += 1
                 wrong = {"number": number, "schedule": str(played.schedule), "complaints": played.complaints[:10]}
@@ -163,7 +164,7 @@ def main(seed: str, *numbers: str) -> None:
                 sys.stdout.flush()
             if wrongs == _ENOUGH:
                 break
-        tell(json.dumps({"digest": digest.hexdigest()}) + "\n")
+        tell(json.dumps({"digest": digest.hexdigest(), "played": count}) + "\n")
 
 
 if __name__ == "__main__":

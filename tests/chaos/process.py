@@ -91,9 +91,12 @@ class Process:
 
         class Mortal(sqlite3.Connection):
             def execute(self, sql, *values):
+                if threading.current_thread().name != "dfllm-store":
+                    # What a dying process still reads in this very moment changes nothing.
+                    return super().execute(sql, *values)
                 if (process.dead or process.doomed) and sql != "ROLLBACK":
                     raise SystemExit  # which ends the writing thread, and is not told of
-                if sql == "COMMIT" and threading.current_thread().name == "dfllm-store":
+                if sql == "COMMIT":
                     return process.commit(super().execute)
                 return super().execute(sql, *values)
 

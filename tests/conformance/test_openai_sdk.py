@@ -81,6 +81,18 @@ def test_plain_text_is_answered(client):
     assert completion._request_id.startswith("req_")
 
 
+def test_cached_tokens_are_told(client):
+    """A prompt that begins like another one under the same key has its beginning read for less."""
+    rules = "Answer in one word, and never in two. " * 150
+
+    cached = [
+        ask(client, rules + city, prompt_cache_key=key).usage.prompt_tokens_details.cached_tokens
+        for city, key in (("Oslo", "a"), ("Lima", "a"), ("Lima", "b"))
+    ]
+
+    assert [0, 1_408, 0] == cached
+
+
 def test_models_are_parsed(client):
     """A pydantic model comes back as itself, and twice the same."""
     parsed, again = (

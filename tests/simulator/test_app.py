@@ -170,6 +170,20 @@ def test_bill_is_served_and_reset(post):
     assert (0, {}) == (after["totals"]["requests"], after["requests"])
 
 
+def test_reset_forgets_what_was_read(post):
+    """The next prompt is read anew, as by a simulator that has just begun."""
+    long = {**ASK, "messages": [{"role": "user", "content": "x" * 5_000}]}
+    cached = []
+    with Simulator() as simulator:
+        for _ in range(2):
+            cached += [
+                post(simulator, long).json()["usage"]["prompt_tokens_details"]["cached_tokens"] for _ in range(2)
+            ]
+            httpx.post(simulator.base_url.removesuffix("/v1") + "/_reset")
+
+    assert [0, 1_152, 0, 1_152] == cached
+
+
 def test_faults_strike_by_attempt(post):
     """A fault passes when its attempts are over, and a new set of faults counts at once."""
     with Simulator(faults=Faults(rates={"500": 1.0}, attempts=2)) as simulator:

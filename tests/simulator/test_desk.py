@@ -144,3 +144,28 @@ def test_a_call_that_breaks_off_is_over():
 
     assert (0, 1) == (desk.bill.in_flight, desk.bill.billed)
     assert 10_000 - 2 * TOKENS == remaining(served(desk))
+
+
+def test_prefix_is_found_by_the_next_question():
+    """It says how much had been read, whatever goes wrong with the answer; the bill is as ever."""
+    desk, _ = desk_of(faults=Faults(by_text={"Lima": "length"}))
+    rules = {"role": "system", "content": "Be brief. " * 500}
+    said = []
+    for city in ("Oslo", "Lima", "Rome"):
+        reply = served(desk, messages=[rules, {"role": "user", "content": city}])
+        said.append(json.loads(reply.body)["usage"])
+
+    assert [0, 1_152, 1_152] == [usage["prompt_tokens_details"]["cached_tokens"] for usage in said]
+    assert desk.bill.prompt_tokens == sum(usage["prompt_tokens"] for usage in said)
+
+
+@pytest.mark.parametrize(("fault", "cached"), [("500", 0), ("drop_before", 0), ("drop_before_billed", 1_152)])
+def test_prefix_is_kept_once_it_was_paid_for(fault, cached):
+    """What was refused was not read."""
+    desk, _ = desk_of(faults=Faults(by_text={"x": f"{fault}*1"}))
+    asked = {"messages": [{"role": "user", "content": "x" * 5_000}]}
+    served(desk, **asked)
+
+    reply = served(desk, **asked)
+
+    assert cached == json.loads(reply.body)["usage"]["prompt_tokens_details"]["cached_tokens"]

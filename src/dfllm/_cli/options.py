@@ -101,6 +101,11 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     (["--to", "kind_out"], _KIND, "OUTPUT's format, where its suffix does not say it; csv for stdout."),
     (["--in-place"], {"is_flag": True}, "Write INPUT itself anew."),
     (
+        ["--raw-cells"],
+        {"is_flag": True},
+        "Write CSV and TSV cells as they are, also where a spreadsheet would take them for a formula.",
+    ),
+    (
         ["--into"],
         {"default": "completion", "show_default": True, "metavar": "NAME"},
         "The new column's name; errors go to NAME_error.",
@@ -114,6 +119,11 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         ["--schema"],
         {"metavar": "LABELS|FILE.json|@FILE", "callback": read_schema},
         "What an answer must hold: labels with commas between, or a JSON schema, whose fields become columns.",
+    ),
+    (
+        ["--images"],
+        {"multiple": True, "metavar": "COLUMN"},
+        "A column of images to show: paths, or https URLs, which the provider fetches. May be given again.",
     ),
     (["--max-tokens"], {"type": int, "metavar": "N"}, "The most output tokens, reasoning included."),
     (["--temperature"], {"type": float, "metavar": "X"}, "Sampling temperature."),

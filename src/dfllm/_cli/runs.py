@@ -7,7 +7,8 @@ import pandas as pd
 
 import dfllm
 from dfllm._cli.options import printing_json, storing
-from dfllm._cli.saying import clean, line
+from dfllm._cli.saying import line
+from dfllm._core.controls import visible
 
 _SHOWN = {
     "run": ["started", "model", "tag", "status", "rows", "failed", "known", "sent", "tokens_in", "tokens_out"],
@@ -42,7 +43,7 @@ def runs(by: str, last: int, store: str | None, *, as_json: bool) -> None:
     if shown.empty:
         click.echo("No run yet.")
         return
-    click.echo(clean(_table(shown, by)))
+    click.echo(visible(_table(shown, by)))
     if len(made) > len(shown):
         click.echo(f"{len(made) - len(shown):,} more; say --last {len(made)}.")
 

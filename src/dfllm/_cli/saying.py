@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 import warnings
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
+from dfllm._core.controls import visible
 from dfllm._core.errors import DfllmError, DfllmWarning, RowsFailedWarning
 
 FATAL, FAILED_ROWS, INTERRUPTED, PIPE_GONE = 1, 3, 130, 141
-#: What a terminal would obey instead of showing it. Lines and tabs stay.
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _shown_by_python = warnings.showwarning
 
 
@@ -45,14 +45,25 @@ def _show_warning(message: Warning | str, category: type[Warning], *where: Any, 
         _shown_by_python(message, category, *where, **more)
 
 
-def clean(text: str) -> str:
-    """Return the text without control codes: prompts and answers are data, also to a terminal."""
-    return text.translate(_CONTROLS)
+class Screen(io.RawIOBase):
+    """A terminal's bytes: lines of UTF-8 go through it without their control characters."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, line: Any) -> int:
+        """Write one whole line."""
+        self._stream.write(visible(bytes(line).decode("utf-8", "replace")).encode())
+        return len(line)
 
 
 def tell(text: str) -> None:
     """Print to stderr."""
-    click.echo(clean(text), err=True)
+    click.echo(visible(text), err=True)
 
 
 def fail(text: str, code: int = FATAL) -> NoReturn:

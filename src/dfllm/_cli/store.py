@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from dfllm._cli.options import printing_json, storing
-from dfllm._cli.saying import FATAL, clean, line
+from dfllm._cli.saying import FATAL, line
+from dfllm._core.controls import visible
 from dfllm._core.errors import StoreError
 from dfllm._core.keys import text_of
 from dfllm._run.settings import current
@@ -89,9 +90,9 @@ def stats(*, store: str | None, as_json: bool) -> None:
         "damaged and set aside": f"{found.quarantine:,}",
         "journal": f"{found.journal}, SQLite {found.sqlite}",
     }
-    click.echo(clean(_aligned(list(facts.items()))))
+    click.echo(visible(_aligned(list(facts.items()))))
     if rows:
-        click.echo("\n" + clean(_aligned([heads, *rows])))
+        click.echo("\n" + visible(_aligned([heads, *rows])))
 
 
 @store.command(epilog="\b\nExample:\n  dfllm store verify && echo all is well")

@@ -44,10 +44,10 @@ class TemplateError(DfllmError, ValueError):
     """The template cannot be rendered for this frame. Nothing was sent."""
 
     @classmethod
-    def no_column(cls, name: str, columns: Sequence[str]) -> Self:
+    def no_column(cls, name: str, columns: Sequence[str], *, of: str = "The template") -> Self:
         """Say which column is missing, and which one may be meant."""
         has = listed(columns) or "no columns"
-        return cls(f"The template asks for {name!r}; the frame has {has}.{near(name, columns)}")
+        return cls(f"{of} asks for {name!r}; the frame has {has}.{near(name, columns)}")
 
 
 class OptionError(DfllmError, ValueError):
@@ -144,8 +144,16 @@ class RowsFailedWarning(DfllmWarning):
     """Some rows of a run have no answer; given once a run, with the counts."""
 
 
+class ModelWarning(DfllmWarning):
+    """Another model answered than was asked for; given once a run, with the counts."""
+
+
 class AccessorWarning(DfllmWarning):
     """Another package's ``df.llm`` was replaced."""
+
+
+class PromptCacheWarning(DfllmWarning):
+    """Much of what a run's prompts share was read at the full price; given once a run, with what may be done."""
 
 
 class StoreWarning(DfllmWarning):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from dfllm._core.images import images_of
 from dfllm._core.types import Failure, Messages
 
 
@@ -27,7 +29,29 @@ def surrogate_failure(columns: Sequence[Hashable], values: Sequence[Any]) -> Fai
 
 def is_blank(messages: Messages) -> bool:
     """Return whether nothing is asked: providers bill such a request and have nothing to say."""
-    return not any(message.content.strip() for message in messages if message.role != "system")
+    return not any(message.content.strip() or images_of(message) for message in messages if message.role != "system")
+
+
+#: Prompts shorter than this fit every model there is, and are not measured.
+LONG_CHARACTERS = 2**16
+#: No vocabulary spends less than a token on so many bytes of words; only runs of blanks or of one sign do better.
+_MOST_BYTES_A_TOKEN = 16
+_RUNS = re.compile(r"(.)\1{15,}", re.DOTALL)
+
+
+def is_long(messages: Messages) -> bool:
+    """Return whether a prompt may be too long for a model."""
+    return sum(len(message.content) for message in messages) >= LONG_CHARACTERS
+
+
+def window_failure(messages: Messages, window: int | None) -> Failure | None:
+    """Return the failure of a row whose prompt surely has more tokens than the model takes; None where it may fit."""
+    if window is None:
+        return None
+    size = sum(len(_RUNS.sub(r"\1", message.content).encode("utf-8", "replace")) for message in messages)
+    if size <= window * _MOST_BYTES_A_TOKEN:
+        return None
+    return Failure("ContextTooLong", f"{size:,} bytes of text, the model takes {window:,} tokens", "free")
 
 
 def blank_failure() -> Failure:

@@ -6,7 +6,8 @@ A key is the first 20 bytes of SHA-256 over two lines of canonical JSON, what a 
     [["user","..."]]
 
 Terms at their default are left out, so a field that is added later leaves old keys alone. Never in it: API keys,
-timeouts, limits, live or batch. People see a key as ``k1`` and 40 hex digits.
+timeouts, limits, live or batch, and what only helps a question on its way (`WIRE_ONLY`). People see a key as ``k1``
+and 40 hex digits.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ import msgspec
 from dfllm._core.types import Key, Messages, Request, Terms
 
 VERSION = 1
+
+#: Terms that travel with a question and decide nothing about its answer: another value, the same key. The list is
+#: closed: what is not in it is in the key.
+WIRE_ONLY = frozenset({"prompt_cache_key"})
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -44,7 +50,11 @@ def keyer(terms: Terms) -> Callable[[Messages], Key]:
 
     The terms are hashed once and the hash's state is copied for each row.
     """
-    said = {field.name: value for field in fields(terms) if (value := getattr(terms, field.name)) != field.default}
+    said = {
+        field.name: value
+        for field in fields(terms)
+        if field.name not in WIRE_ONLY and (value := getattr(terms, field.name)) != field.default
+    }
     start = hashlib.sha256(canonical({**said, "v": VERSION}).encode() + b"\n")
 
     def key(messages: Messages) -> Key:

@@ -23,7 +23,8 @@ class LimitUse(NamedTuple):
         tokens: tokens a minute, or input tokens where output has a limit of its own.
         output: output tokens a minute.
         source: who said so: the user, headers, or refusals; None where no limit is known.
-        share: how much of the tightest limit was used, from the first request on.
+        share: how much of the tightest limit was used, from the first request on; 1 at most, also where what had been
+            left over before was used at once.
         refusals: how often the provider said 429.
         held_seconds: how long all senders were held for it.
     """
@@ -81,5 +82,5 @@ class Meter:
             used / (limit / 60.0 * seconds) for used, limit in zip(self.used, limits, strict=True) if limit and seconds
         ]
         requests, tokens, output = (limit or None for limit in limits)
-        share = max(shares, default=None)
+        share = min(1.0, max(shares)) if shares else None
         return LimitUse(requests, tokens, output, source, share, self.refusals, self.held_seconds)

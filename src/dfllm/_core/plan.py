@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dfllm._core.controls import visible
+from dfllm._core.prefix import LEAST_TOKENS, NOTHING, Shared
 from dfllm._core.types import Messages
 
 
@@ -23,6 +25,7 @@ class Plan:
         failed: rows that cannot be sent, such as those the template fails on.
         previews: the first rendered conversations.
         problems: the first rows that cannot be sent, by position, with their error text.
+        shared: what all prompts begin with and what else they share, in tokens as they are guessed.
         run: carries the plan out and returns the frame, as the call itself would.
     """
 
@@ -35,6 +38,7 @@ class Plan:
     failed: int
     previews: Sequence[Messages] = ()
     problems: Sequence[tuple[int, str]] = ()
+    shared: Shared = NOTHING
     run: Callable[[], Any] = field(default=lambda: None, compare=False)
 
     def __repr__(self) -> str:
@@ -51,10 +55,16 @@ class Plan:
         if self.failed:
             lines.append(f"  failed   {self.failed:,}  rows that cannot be sent")
         lines += [f"    row {position}: {error}" for position, error in self.problems]
+        if self.shared.fixed_tokens > LEAST_TOKENS:
+            lines.append(f"  prefix   about {self.shared.prefix_tokens:,} tokens that every prompt begins with")
+            if behind := self.shared.fixed_tokens - self.shared.prefix_tokens:
+                lines.append(
+                    f"           about {behind:,} more of them stand behind a value of the row, so none is cached"
+                )
         for number, messages in enumerate(self.previews, 1):
             lines.append(f"  prompt {number}:")
             lines += [f"    [{message.role}] {_cut(message.content)}" for message in messages]
-        return "\n".join(lines)
+        return visible("\n".join(lines))
 
 
 def _cut(text: str, most: int = 300) -> str:

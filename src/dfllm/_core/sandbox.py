@@ -144,12 +144,16 @@ class Compiled(NamedTuple):
         columns: the template's variables and the labels of the columns they hold.
         loops: whether the number of pieces depends on the row.
         slots: the literals and, as one-tuples, the variables of a template that has nothing else in it; else None.
+        opening: the text that every row begins with.
+        fixed_bytes: how much text is the same in every row, wherever it stands.
     """
 
     root: Callable[[Context], Iterator[str]]
     columns: Mapping[str, Hashable]
     loops: bool
     slots: Sequence[str | tuple[str]] | None = None
+    opening: str = ""
+    fixed_bytes: int = 0
 
 
 def compiled(source: str) -> Compiled:
@@ -166,6 +170,7 @@ def compiled(source: str) -> Compiled:
         tree.body = rewriter.body(tree.body, set())
         loops = tree.find(nodes.For) is not None
         slots = _slots(tree.body)
+        opening, fixed_bytes = _fixed(tree.body)
         root = _ENVIRONMENT.from_string(tree).root_render_func
     except TemplateSyntaxError as error:
         raise TemplateError(f"line {error.lineno}: {error.message}") from error
@@ -173,7 +178,7 @@ def compiled(source: str) -> Compiled:
         raise TemplateError("line 1: nested too deeply") from error
     except ValueError as error:
         raise TemplateError(f"line 1: {error}") from error
-    return Compiled(root, rewriter.columns, loops, slots)
+    return Compiled(root, rewriter.columns, loops, slots, opening, fixed_bytes)
 
 
 def _slots(body: list[nodes.Node]) -> Sequence[str | tuple[str]] | None:
@@ -183,6 +188,23 @@ def _slots(body: list[nodes.Node]) -> Sequence[str | tuple[str]] | None:
     if not all(isinstance(piece, nodes.TemplateData | nodes.Name) for piece in pieces):
         return None
     return [piece.data if isinstance(piece, nodes.TemplateData) else (piece.name,) for piece in pieces]
+
+
+def _fixed(body: list[nodes.Node]) -> tuple[str, int]:
+    """Return the text before anything that may differ from row to row, and the size of all text beside such things."""
+    opening: list[str] = []
+    size, opens = 0, True
+    for part in body:
+        if isinstance(part, nodes.Assign | nodes.AssignBlock):
+            continue  # prints nothing
+        for piece in part.nodes if isinstance(part, nodes.Output) else [part]:
+            if not isinstance(piece, nodes.TemplateData):
+                opens = False
+                continue
+            size += len(piece.data.encode("utf-8", "surrogatepass"))
+            if opens:
+                opening.append(piece.data)
+    return "".join(opening), size
 
 
 _ENVIRONMENT = _Environment()

@@ -48,13 +48,27 @@ class Prompt:
     Attributes:
         columns: the labels of the columns the templates read, sorted: names as they stand, others as in
             ``row["label"]``.
+        prefix: what the messages of every row begin with: whole ones, then as much of the next as stands before
+            anything of its row.
+        fixed_bytes: how much text is the same in every row, wherever it stands.
+        last_asked: the place of the last message of the user, which is the one that images go with.
         turns: how many messages a row's conversation has.
 
     Raises:
         TemplateError: a template cannot be read, or has in it what no prompt may have.
     """
 
-    __slots__ = ("_parts", "_places", "_vacant", "_variables", "columns", "turns")
+    __slots__ = (
+        "_parts",
+        "_places",
+        "_vacant",
+        "_variables",
+        "columns",
+        "fixed_bytes",
+        "last_asked",
+        "prefix",
+        "turns",
+    )
 
     def __init__(self, recipe: Recipe) -> None:
         parts = [
@@ -70,6 +84,14 @@ class Prompt:
         blank = recipe.missing == "render"
         self._vacant = tuple(BlankCell() if blank else MissingCell(label) for label in self.columns)
         self._parts = parts
+        self.prefix = _prefix(parts)
+        self.last_asked = max((place for place, part in enumerate(parts) if part.role == "user"), default=len(parts))
+        self.fixed_bytes = sum(
+            part.template.fixed_bytes
+            if part.constant is None
+            else len(part.constant.content.encode("utf-8", "surrogatepass"))
+            for part in parts
+        )
         self.turns = len(parts)
 
     def renderer(self, clock: Callable[[], float] = time.thread_time) -> Render:
@@ -172,6 +194,15 @@ def _part(role: str, source: str, called: str) -> _Part:
         raise TemplateError(f"{called} cannot be rendered: {_reason(error)}") from error
 
 
+def _prefix(parts: Sequence[_Part]) -> Messages:
+    shared: list[Message] = []
+    for part in parts:
+        if part.constant is None:
+            return (*shared, *([Message(part.role, opening)] if (opening := part.template.opening) else ()))
+        shared.append(part.constant)
+    return tuple(shared)
+
+
 def _called(number: int, role: str, count: int) -> str:
     return "The template" if count == 1 else f"The template of message {number} ({role})"
 
@@ -211,8 +242,13 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable]) -> None:
+def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable], *, of: str = "The template") -> None:
     """Check that the frame has each column that a prompt reads, and has it once.
+
+    Args:
+        needed: the columns.
+        available: the frame's.
+        of: what reads them.
 
     Raises:
         TemplateError: it has not; the message names the column, and the nearest there is.
@@ -222,9 +258,9 @@ def check_columns(needed: Sequence[Hashable], available: Sequence[Hashable]) -> 
         if not counts[label]:
             if not isinstance(label, str) or label in map(str, available):
                 raise TemplateError(_no_label(label, available))
-            raise TemplateError.no_column(label, list(map(str, available)))
+            raise TemplateError.no_column(label, list(map(str, available)), of=of)
         if counts[label] > 1:
-            raise TemplateError(f"The template asks for {label!r}; the frame has {counts[label]} columns of that name.")
+            raise TemplateError(f"{of} asks for {label!r}; the frame has {counts[label]} columns of that name.")
 
 
 def _no_label(label: Hashable, available: Sequence[Hashable]) -> str:

@@ -149,6 +149,14 @@ class Tempo:
             self.seeking.begin(now, requests.spent)
         self.tune()
 
+    def seek(self, now: float, rate: float) -> None:
+        """Begin to look for a limit, from so many requests a second on."""
+        self._seeks = True
+        if self.seeking.rate == 0.0:
+            self.seeking.begin(now, self.clocks.all[0].spent)
+            self.seeking.rate = rate
+        self.tune()
+
     def tune(self) -> None:
         """Set the clocks to what is known now."""
         seeks = self._seeks and not self.known

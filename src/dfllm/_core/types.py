@@ -11,6 +11,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from dfllm._core.controls import visible
+
 Role: TypeAlias = Literal["system", "developer", "user", "assistant"]
 Billing: TypeAlias = Literal["free", "paid", "maybe"]
 Missing: TypeAlias = Literal["skip", "render", "raise"]
@@ -31,6 +33,16 @@ class Message(msgspec.Struct, frozen=True, gc=False, array_like=True):
     content: str
 
 
+class Illustrated(Message, frozen=True, gc=False, array_like=True):
+    """A turn that shows something; a class of its own, so that the keys of all others stay what they are.
+
+    Attributes:
+        images: https or data URLs, shown before what is said.
+    """
+
+    images: tuple[str, ...] = ()
+
+
 Messages: TypeAlias = tuple[Message, ...]
 
 
@@ -49,7 +61,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What all questions of a frame share, and what decides their answers.
+    """What all questions of a frame share: what decides their answers, and how they travel (`keys.WIRE_ONLY`).
 
     Attributes:
         provider: the provider's identity: its name, plus the base URL where the user set another.
@@ -64,6 +76,7 @@ class Terms:
         reasoning: the provider's reasoning effort.
         schema: canonical JSON of the schema as it is sent.
         extra: canonical JSON of what the user adds to the body.
+        prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
         seed_field: what this provider calls the seed on the wire.
     """
 
@@ -79,6 +92,7 @@ class Terms:
     reasoning: str | None = None
     schema: str | None = None
     extra: str | None = None
+    prompt_cache_key: str | None = None
     seed_field: str = "seed"
 
 
@@ -178,7 +192,7 @@ class Failure:
     response: Response | None = None
 
     def __str__(self) -> str:
-        """Return the error column's text: at most 300 characters on one line."""
+        """Return the error column's text: at most 300 characters on one line, none of them a control."""
         facts = [
             f"http {self.status}" if self.status is not None and self.status != 200 else "",
             self.code or "",
@@ -187,7 +201,7 @@ class Failure:
         ]
         tail = ", ".join(fact for fact in facts if fact)
         tail = f" ({tail})" if tail else ""
-        head = " ".join(f"{self.type}: {self.reason}".split())
+        head = visible(" ".join(f"{self.type}: {self.reason}".split()))
         room = 300 - len(tail)
         return (head if len(head) <= room else head[: room - 1] + "…") + tail
 

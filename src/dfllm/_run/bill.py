@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from dfllm._core.budget import Budget, Cap, cap_of, exceeded
+from dfllm._core.served import is_another
 from dfllm._core.types import Failure, Key, Outcome, Response, Terms
 from dfllm._run.asks import Missed
 from dfllm._run.desk import Order
@@ -128,6 +129,8 @@ class Bill:
         response = outcome.response if isinstance(outcome, Failure) else outcome
         if response is not None:
             self._tally.pay(response, cost, seconds)
+            if response.model != self._terms.model and response.model and is_another(response.model, self._terms.model):
+                self._tally.other_models[response.model] += 1
 
 
 def _has_usage(response: Response) -> bool:

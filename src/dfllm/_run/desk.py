@@ -11,7 +11,16 @@ import msgspec
 
 from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
-from dfllm._core.inputs import blank_failure, has_nul, is_blank, nul_failure, surrogate_failure
+from dfllm._core.images import with_images
+from dfllm._core.inputs import (
+    blank_failure,
+    has_nul,
+    is_blank,
+    is_long,
+    nul_failure,
+    surrogate_failure,
+    window_failure,
+)
 from dfllm._core.keys import keyer
 from dfllm._core.mending import mending
 from dfllm._core.output import Cells, interpreter
@@ -25,6 +34,7 @@ Cache: TypeAlias = Literal["use", "retry", "only"]
 Source: TypeAlias = Literal["store", "live"]
 
 WINDOW = 5_000
+_ILLUSTRATED = 16
 #: When the first rows all fail in the template, it is the template that is wrong, not the rows.
 _ALL_FAIL = 20
 
@@ -85,6 +95,8 @@ class Order:
         cache: what the store is used for.
         stop_at_failure: whether the first failed row ends the run.
         tag: the user's word for the call.
+        context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
+        images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
     """
 
     prompt: Prompt
@@ -96,6 +108,13 @@ class Order:
     cache: Cache = "use"
     stop_at_failure: bool = False
     tag: str | None = None
+    images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
+    context: Callable[[], int | None] = lambda: None
+
+    @property
+    def window(self) -> int:
+        """How many rows are prepared at once: few where each may have megabytes."""
+        return WINDOW if self.images is None else _ILLUSTRATED
 
 
 class Missing(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +134,26 @@ class Window:
     missing: list[Missing]
 
 
+def alike(start: int, stop: int, settled: Settled) -> Window:
+    """Return a window whose rows all end in the same way."""
+    return Window(start, [settled] * (stop - start), [])
+
+
+def _illustrator(
+    render: Callable[[Sequence[Plain]], Messages | Failure], images: Sequence[tuple[str, ...] | Failure]
+) -> Callable[[Sequence[Plain]], Messages | Failure]:
+    """Return a renderer that puts its images to each row, one after the other."""
+    each = iter(images)
+
+    def rendered(values: Sequence[Plain]) -> Messages | Failure:
+        shown, said = next(each), render(values)
+        if isinstance(said, Failure) or isinstance(shown, Failure):
+            return said if isinstance(said, Failure) else cast("Failure", shown)
+        return with_images(said, shown) if shown else said
+
+    return rendered
+
+
 class Desk:
     """Rows to windows: renders, makes keys, looks up. Used from one thread at a time."""
 
@@ -130,13 +169,16 @@ class Desk:
     def windows(self) -> Iterator[tuple[int, int]]:
         """Yield the bounds of each window."""
         rows = self._order.rows
-        return ((start, min(rows, start + WINDOW)) for start in range(0, rows, WINDOW))
+        step = self._order.window
+        return ((start, min(rows, start + step)) for start in range(0, rows, step))
 
     def rendered(self, start: int, stop: int) -> tuple[list[Key | None], list[Messages | Failure]]:
         """Return each row's key and messages; no key and a failure where it has no question."""
         columns, unfit = self._order.cells(start, stop)
         rows = zip(*columns, strict=True) if columns else repeat((), stop - start)
         render, key_of = self._render, self._key_of
+        if self._order.images is not None:
+            render = _illustrator(render, self._order.images(start, stop))
         keys: list[Key | None] = []
         asked: list[Messages | Failure] = []
         for values in rows:
@@ -188,12 +230,13 @@ class Desk:
         each = iter(found)
         return [None if key is None else next(each) for key in keys]
 
-    @staticmethod
-    def _missing(missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:
+    def _missing(self, missing: list[Missing], position: int, key: Key, messages: Messages) -> Settled | None:
         if has_nul(messages):
             return Settled(None, nul_failure(), None)
         if is_blank(messages):
             return Settled(None, blank_failure(), None)
+        if is_long(messages) and (failure := window_failure(messages, self._order.context())) is not None:
+            return Settled(None, failure, None)
         missing.append(Missing(position, key, messages))
         return None
 

@@ -22,7 +22,7 @@ from dfllm._run.asks import Ask, Missed
 from dfllm._run.bill import Bill
 from dfllm._run.collector import room_for
 from dfllm._run.commits import Landed
-from dfllm._run.desk import WINDOW, Desk, Missing, Order, Settled, Sink, Source, Window
+from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Source, Window, alike
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.store import Store
@@ -32,10 +32,9 @@ T = TypeVar("T")
 
 #: Rows prepared at once while requests are under way.
 _SLICE = 250
-#: Claims are taken for this many questions at once: two processes on one frame share it out in such pieces.
-_CLAIMS = 512
-#: And for so many under a budget, where each reserves the most it can cost from then on.
-_DEAR_CLAIMS = 64
+#: Claims are taken for so many questions at once: two processes on one frame share it out in such pieces. Small ones at
+#: first, for small frames, and under a budget, where each claim reserves the most it can cost.
+_CLAIMS, _FIRST_CLAIMS = 512, 32
 _GRACE_SECONDS = 10.0
 #: What a run is given memory for at least, as its places may become more.
 _USUAL = 100
@@ -94,6 +93,7 @@ class Engine:
         self._held: dict[Key, Messages] = {}
         self._dear: dict[Key, Messages] = {}
         self._ended_some = asyncio.Event()
+        self._lot = _FIRST_CLAIMS
         self._since = clock() if order.cache == "retry" else 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = False
@@ -144,9 +144,8 @@ class Engine:
             self._observer.end(self._tally, stopped=self.live.stopped, interrupted=self._interrupted, error=broken)
 
     async def _close_books(self, broken: BaseException | None) -> None:
-        """Enter into the ledger what the run came to; a store in trouble is not waited for."""
-        assert self.live is not None
-        stopped = broken is not None or self.live.stopped is not None
+        """Enter what the run came to; a store in trouble is not waited for."""
+        stopped = broken is not None or (self.live is not None and self.live.stopped is not None)
         status = "interrupted" if self._interrupted else "stopped" if stopped else "finished"
         written = self._store.conclude(self._bill.ended(status))
         if not self._unsaved and broken is None:
@@ -181,7 +180,7 @@ class Engine:
             self._interrupted = True
             cause = Failure("Cancelled", "interrupted; run again to go on")
             self._rest = Settled(None, cause, None)
-            self.live.stop(cause, cause)
+            self._stop(cause)
             self._loop.call_later(_GRACE_SECONDS, self.live.abandon)
 
     async def _window(self, start: int) -> Window:
@@ -189,12 +188,11 @@ class Engine:
         assert self.live is not None
         rows = self._order.rows
         if self._rest is not None:
-            # Whoever pressed Ctrl-C is waiting: what is left is neither rendered nor looked up.
-            return _alike((start, rows), self._rest)
+            return alike(start, rows, self._rest)  # unrendered: whoever pressed Ctrl-C is waiting
         await self.live.room()
         try:
-            if start > 0 and self.live.idle:
-                stop = min(rows, start + WINDOW)
+            if (start > 0 and self.live.idle) or self._order.images is not None:
+                stop = min(rows, start + self._order.window)
                 return await asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, start, stop)
             # While requests are under way, a few milliseconds at a time and on the loop itself: a thread beside it
             # would keep the interpreter from the sockets for longer than it works.
@@ -205,7 +203,7 @@ class Engine:
                 raise  # nothing was sent; later on, what is under way is waited for and the frame keeps its answers
             self._stop_for_store(error)
             self._rest = Settled(None, Failure("StoreError", str(error)), None)
-            return _alike((start, rows), self._rest)
+            return alike(start, rows, self._rest)
 
     def _take(self, window: Window) -> None:
         assert self.live is not None
@@ -234,10 +232,11 @@ class Engine:
             for one in fresh:
                 self._settle(Settled(one.key, Failure("NotSent", "not in the store, and cache='only'"), None))
             return
-        lot = _CLAIMS if self._bill.budget is None else _DEAR_CLAIMS
-        for start in range(0, len(fresh), lot):
+        while fresh:
             await self.live.room()
-            await self._claim({one.key: one.messages for one in fresh[start : start + lot]})
+            lot, fresh = fresh[: self._lot], fresh[self._lot :]
+            await self._claim({one.key: one.messages for one in lot})
+            self._lot = self._lot if self._bill.budget is not None else min(_CLAIMS, 2 * self._lot)
             while self._dear:
                 await self._wait_for_money()
 
@@ -332,15 +331,15 @@ class Engine:
                 self._bill.pay(said, cost, seconds)
             outcome, cells = interpret(said)
             source: Source | None = "live" if is_kept(said) else None
+            self._tally.asked += source is not None
             self._settle(Settled(key, outcome, cells, source, seconds or None, cost))
         self._ended_some.set()
         self._changed()
 
     async def _afford(self, ask: Ask) -> bool:
         """Reserve one more attempt; return whether that fits."""
-        cap = self._bill.cap()
+        cap, most = self._bill.cap(), self._bill.most(ask.content)
         assert cap is not None
-        most = self._bill.most(ask.content)
         try:
             ask.is_reserved = await _heard(self._store.reserve(ask.key, self._run, most, cap)) is None
         except StoreError as error:
@@ -382,24 +381,19 @@ class Engine:
             self._stop_at_failure()
 
     def _stop_at_failure(self) -> None:
-        assert self.live is not None
-        cause = Failure("NotSent", "a row failed and on_error='stop'")
-        self.live.stop(cause, cause)
+        self._stop(Failure("NotSent", "a row failed and on_error='stop'"))
 
     def _stop_for_store(self, error: StoreError) -> None:
-        assert self.live is not None
         # Whatever failed may be on disk all the same, claims too; at its end the run gives up all it may hold.
         self._unsaved = True
-        cause = Failure("StoreError", str(error))
+        self._stop(Failure("StoreError", str(error)))
+
+    def _stop(self, cause: Failure) -> None:
+        assert self.live is not None
         self.live.stop(cause, cause)
 
     def _miss(self, missed: Missed) -> None:
         self._store.journal([self._bill.noted(missed)], [self._bill.missed(missed)])
-
-
-def _alike(bounds: tuple[int, int], settled: Settled) -> Window:
-    start, stop = bounds
-    return Window(start, [settled] * (stop - start), [])
 
 
 async def _heard(future: Future[T]) -> T:

@@ -9,14 +9,21 @@ set that logger's own level to DEBUG. A level that it inherits does not count, s
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from dfllm._core.types import Failure, Outcome
-from dfllm._run.secret import Secret, scrub
+from dfllm._run.secret import Secret, scrub, without
 
 logger: Final = logging.getLogger("dfllm")
 content: Final = logging.getLogger("dfllm.content")
+
+#: Loggers of what carries our requests. What they say is their user's, but for our keys.
+_CARRIERS: Final = (
+    *("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy", "asyncio"),
+    *("aiohttp.access", "aiohttp.client", "aiohttp.internal", "aiohttp.server", "aiohttp.web", "aiohttp.websocket"),
+)
 
 #: Keys that are remembered to be taken out of records: the latest, since a service may get a new one each hour.
 _MOST_SECRETS: Final = 16
@@ -47,8 +54,29 @@ def hidden(text: str) -> str:
     return scrub(text, _secrets)
 
 
+def without_secrets(failure: Failure) -> Failure:
+    """Return the failure with no key in what it quotes of the provider: text, code, name of the request."""
+    quoted = (failure.reason, failure.code, failure.request_id)
+    clean = [word and hidden(word) for word in quoted]
+    if clean == [*quoted]:
+        return failure
+    return replace(failure, reason=clean[0] or "", code=clean[1], request_id=clean[2])
+
+
+def _known_hidden(text: str) -> str:
+    return without(text, _secrets)
+
+
 class Scrubbing(logging.Filter):
-    """Takes secrets out of a record before any handler sees it: message, arguments, facts, traceback and stack."""
+    """Takes secrets out of a record before any handler sees it: message, arguments, facts, traceback and stack.
+
+    Args:
+        hide: what takes them out of a text.
+    """
+
+    def __init__(self, hide: Callable[[str], str] = hidden) -> None:
+        super().__init__()
+        self._hide = hide
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return True: a record is cleaned, and never dropped."""
@@ -62,19 +90,22 @@ class Scrubbing(logging.Filter):
         return True
 
     def _clean(self, record: logging.LogRecord) -> None:
+        hide = self._hide
         said = record.getMessage()
-        if (clean := hidden(said)) != said:
+        if (clean := hide(said)) != said:
             # The arguments are in the message now. Handlers that send them apart would send the secret.
             record.msg, record.args = clean, ()
         if record.exc_info and not record.exc_text:
             record.exc_text = _formatter.formatException(record.exc_info)
-        if record.exc_text and (clean := hidden(record.exc_text)) != record.exc_text:
+        if record.exc_text and (clean := hide(record.exc_text)) != record.exc_text:
             record.exc_text, record.exc_info = clean, None
         if record.stack_info:
-            record.stack_info = hidden(record.stack_info)
+            record.stack_info = hide(record.stack_info)
         for name, fact in list(vars(record).items()):
-            if name not in _STANDARD and isinstance(fact, str):
-                setattr(record, name, hidden(fact))
+            if name in _STANDARD or isinstance(fact, (int, float, type(None))):
+                continue
+            if (clean := hide(written := str(fact))) != written:
+                setattr(record, name, clean)
 
 
 def _install() -> None:
@@ -82,6 +113,10 @@ def _install() -> None:
     for one in (logger, content):
         if not any(isinstance(filter_, Scrubbing) for filter_ in one.filters):
             one.addFilter(Scrubbing())
+    for name in _CARRIERS:
+        carrier = logging.getLogger(name)
+        if not any(isinstance(filter_, Scrubbing) for filter_ in carrier.filters):
+            carrier.addFilter(Scrubbing(_known_hidden))
 
 
 _install()

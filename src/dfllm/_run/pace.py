@@ -32,6 +32,8 @@ _MEAN_WEIGHT = 0.1
 #: Fifty answers a second say as much about limits and latency as all of them.
 _LOOK_SECONDS = 0.02
 _JUST_REFUSED_SECONDS = 1.0
+#: A server of one's own that refuses one of fewer requests is busy; one that refuses after so many has a limit.
+_MANY = 20
 _SLOW_SECONDS = 900.0
 _SWELL_WEIGHT = 0.3
 #: Products of floats are a hair off: 0.7 of 70 are 49.
@@ -50,6 +52,7 @@ class Pace:
 
     Attributes:
         in_flight: requests under way.
+        went: requests that went free since the first run of those under way began.
         free: whether requests may go without being charged: there is no limit, no hold and no line.
         calm: whether an answer would be no news.
     """
@@ -82,7 +85,9 @@ class Pace:
         self._limited_since: float | None = None
         self._spread_until = 0.0
         self._next_at = 0.0
+        self._joined_at = clock()
         self.in_flight = 0
+        self.went = 0
         self.free = not self._seeks
         self.calm = True
 
@@ -119,6 +124,7 @@ class Pace:
             share: how much of any limit may be used.
         """
         if not self._seats:
+            self.went, self._joined_at = 0, self._clock()
             self._meter = Meter()  # what nobody used between two runs is not theirs to answer for
         seat = Seat(self, Charges(self._rule), concurrency)
         self._seats[seat] = Given(rpm, tpm, 1.0 if share is None else share)
@@ -138,6 +144,8 @@ class Pace:
         """
         now = self._clock()
         tempo = self._tempo
+        if not self._seeks and not tempo.known and self.went >= _MANY:
+            self._begin_to_seek(now)
         if self._limited_since is None:
             self._limited_since = now
         with self._shared:
@@ -152,6 +160,12 @@ class Pace:
         self.free = self.calm = False
         self._resize(now)
         return now - self._limited_since
+
+    def _begin_to_seek(self, now: float) -> None:
+        """Look for a limit where none was to be expected, from the rate at which it was met: a gateway has one."""
+        self._seeks = True
+        self._tempo.seek(now, max(1.0, self.went / max(1.0, now - self._joined_at)))
+        self._heed()
 
     def overloaded(self, *, slow_down: bool) -> None:
         """Hear of a 529 or 503: fewer at once. After "Slow Down" the rate goes back as well, for 15 minutes."""

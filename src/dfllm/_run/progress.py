@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from dfllm._core.controls import visible
 from dfllm._run import log
 from dfllm._run.tally import Tally
 
@@ -64,7 +65,7 @@ class Progress:
         self, tally: Tally, title: str, *, shown: bool | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._tally = tally
-        self._title = title
+        self._title = visible(title)
         self._clock = clock
         self._next_line = clock() + _LOG_SECONDS
         self._speed = Speed(clock())

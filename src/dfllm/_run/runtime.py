@@ -6,15 +6,15 @@ import atexit
 import os
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dfllm._core.errors import OptionError, near
 from dfllm._core.tempo import Tempo
-from dfllm._core.types import Failure, Response
-from dfllm._run import loop
+from dfllm._core.types import Failure, Outcome, Response
+from dfllm._run import log, loop
 from dfllm._run.bounds import most_of
 from dfllm._run.desk import Order, Sink
 from dfllm._run.engine import Engine
@@ -23,6 +23,7 @@ from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.pace import Pace
 from dfllm._run.prices import pricer
+from dfllm._run.secret import echoes
 from dfllm._run.settings import Endpoint, Settings
 from dfllm._run.store import Store
 from dfllm._run.store_files import identity_of
@@ -190,11 +191,11 @@ def engine_for(
     observer = Observer(run, order.terms, base_url=endpoint.base_url, store=settings.store_path, secret=endpoint.secret)
 
     def live(**doors: object) -> Live:
-        post = _poster(process.http(), target, settings.timeout)
+        post = _poster(process.http(), target, settings.timeout, echoes(endpoint.secret))
         lane = process.lane(endpoint, order.terms.provider, order.terms.model)
         return Live(
             post=post,
-            read=order.dialect.read,
+            read=_reader(order),
             pace=lane.pace,
             gate=lane.gate,
             seat=lane.pace.join(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
@@ -205,9 +206,8 @@ def engine_for(
             **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
         )
 
-    price: Callable[[Response], int | None] = (
-        pricer(price_as, order.terms.model) if price_as is not None else lambda response: None
-    )
+    name = order.terms.provider.partition(" ")[0]
+    price = pricer(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
     most = most_of(price, messages=order.prompt.turns + _MENDING_TURNS, tokens_out=order.terms.max_tokens)
     if settings.budget is not None and most(1) is None:
         raise _no_bound(order, price)
@@ -246,18 +246,32 @@ def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionEr
     )
 
 
-def _poster(http: Http, target: Route, timeout: float) -> Callable[[bytes], Awaitable[Answer | Failure]]:
+def _poster(
+    http: Http, target: Route, timeout: float, clean: Callable[[bytes], bytes]
+) -> Callable[[bytes], Awaitable[Answer | Failure]]:
     import httpx
 
     from dfllm._run.http_errors import failure_of
 
     async def post(body: bytes) -> Answer | Failure:
         try:
-            return await http.post(target, body, timeout)
+            answer = await http.post(target, body, timeout)
         except httpx.HTTPError as error:
             return failure_of(error)
+        # Before anyone keeps it, or reads an error's text in it.
+        return answer if (found := clean(answer.body)) is answer.body else answer._replace(body=found)
 
     return post
+
+
+def _reader(order: Order) -> Callable[[int, Mapping[str, str], bytes], Outcome]:
+    """Return the dialect's reading of an answer, whose failures quote no key."""
+
+    def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+        outcome = order.dialect.read(status, headers, body)
+        return log.without_secrets(outcome) if isinstance(outcome, Failure) else outcome
+
+    return read
 
 
 def near_model(endpoint: Endpoint, order: Order) -> str:

@@ -67,6 +67,7 @@ class Seat(Turn):
         if pace.free:
             self.in_flight += 1
             pace.in_flight += 1
+            pace.went += 1
             return FREE
         return pace.take(self, size, max_tokens)
 

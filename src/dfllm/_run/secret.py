@@ -9,7 +9,7 @@ import html
 import json
 import re
 import secrets as randomness
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NoReturn, final
 from urllib.parse import quote, quote_plus
 
@@ -20,6 +20,9 @@ _SALT: Final = randomness.token_bytes(16)
 
 #: A known secret shorter than this is a word such as ``x`` or ``key``, and taking it out would eat the text.
 _LEAST_CHARS: Final = 4
+
+#: A key shorter than this may be a word such as ``ollama``, which an answer may hold for reasons of its own.
+_LEAST_ECHO_CHARS: Final = 16
 
 
 @final
@@ -123,19 +126,55 @@ def scrub(text: str, secrets: Iterable[Secret] = ()) -> str:
 
     Args:
         text: what is about to be shown, logged or kept.
-        secrets: those known, taken out as they are and URL-quoted, in base64, JSON- or HTML-escaped.
+        secrets: those known, taken out in every form that `without` knows.
 
     Example:
         >>> scrub("GET /v1?key=abc123 failed")
         'GET /v1?key=*** failed'
     """
+    text = without(text, secrets)
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+    return text
+
+
+def without(text: str, secrets: Iterable[Secret]) -> str:
+    """Return the text without these secrets: as they are and URL-quoted, in base64 or hex, JSON- or HTML-escaped.
+
+    Example:
+        >>> without("the key abc123 and Bearer xyz", [Secret("abc123")])
+        'the key *** and Bearer xyz'
+    """
     for secret in secrets:
         for form in sorted(set(_forms(secret.reveal())), key=len, reverse=True):
             # URL escapes are written with large or small letters, and mixed.
             text = re.sub(re.sub("(%[0-9A-F]{2})", r"(?i:\1)", re.escape(form)), HIDDEN, text)
-    for pattern in _PATTERNS:
-        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
     return text
+
+
+def echoes(secret: Secret | None) -> Callable[[bytes], bytes]:
+    """Return the function that takes a key out of what its provider answers.
+
+    Some servers quote the key that they refuse, and a body is kept. Short keys are left: they may be words.
+
+    Example:
+        >>> echoes(Secret("0123456789abcdef"))(b'{"error": "bad key 0123456789abcdef"}')
+        b'{"error": "bad key ***"}'
+    """
+    if secret is None or len(secret.reveal()) < _LEAST_ECHO_CHARS:
+        return lambda body: body
+    written = {form.encode("utf-8", "surrogatepass") for form in _forms(secret.reveal())}
+    lower = {re.sub(rb"%[0-9A-F]{2}", lambda found: found[0].lower(), form) for form in written}
+    # Nearly no body holds any of them, and looking for one costs 0.1 us.
+    forms = sorted(written | lower, key=len, reverse=True)
+
+    def clean(body: bytes) -> bytes:
+        for form in forms:
+            if form in body:
+                body = body.replace(form, HIDDEN.encode())
+        return body
+
+    return clean
 
 
 def _forms(text: str) -> Iterator[str]:
@@ -143,13 +182,17 @@ def _forms(text: str) -> Iterator[str]:
     if len(text) < _LEAST_CHARS:
         return
     escaped = json.dumps(text)[1:-1]
-    for form in (text, escaped, escaped.replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1]):
+    # Some servers put JSON into a text of JSON.
+    twice = json.dumps(escaped)[1:-1]
+    for form in (text, escaped, escaped.replace("/", "\\/"), json.dumps(text, ensure_ascii=False)[1:-1], twice):
         yield form
         yield html.escape(form)
     yield quote(text, safe="", errors="replace")
     yield quote(text, errors="replace")
     yield quote_plus(text, errors="replace")
     yield repr(text)[1:-1]
+    yield _bytes(text).hex()
+    yield _bytes(text).hex().upper()
     yield from _in_base64(_bytes(text))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +16,8 @@ import platformdirs
 from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
-from dfllm._run.secret import Secret
+from dfllm._run.prices import checked_prices
+from dfllm._run.secret import Secret, Veiled
 from dfllm._wire.dialects import DIALECTS
 from dfllm._wire.providers import PROVIDERS, Provider, rule_at
 
@@ -81,7 +82,12 @@ class Settings:
         resend_ambiguous: how often a request is sent again that may have been billed without an answer.
         repair_attempts: how often a paid request asks for a better answer where one does not fit its schema.
         budget: what may be spent at most; a number is in USD and for each call.
+        prices: what models cost, in USD per million tokens, where you know better than the price data.
+        fetch_images: whether the https URLs of image columns are fetched here and sent as bytes, from public addresses
+            only; else they are passed on and the provider fetches them.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
+        prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
+            does not.
     """
 
     model: str | None = None
@@ -93,7 +99,10 @@ class Settings:
     resend_ambiguous: int = 1
     repair_attempts: int = 1
     budget: Budget | None = None
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    fetch_images: bool = False
     durability: Literal["normal", "full"] = "normal"
+    prompt_caching: Literal["auto", "off"] = "auto"
 
     @property
     def store_path(self) -> Path:
@@ -104,7 +113,7 @@ class Settings:
         return place / "answers.db" if place.is_dir() or not place.suffix else place
 
 
-_NAMES = [field.name for field in fields(Settings)]
+_NAMES = [one.name for one in fields(Settings)]
 _configured: dict[str, Any] = {}
 _registered: dict[str, Provider] = {}
 _optioned: ContextVar[Mapping[str, Any]] = ContextVar("dfllm_options", default={})  # noqa: B039  # never changed in place
@@ -115,7 +124,8 @@ def configure(**settings: Any) -> None:
 
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
-            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``durability``.
+            ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``prices``,
+            ``fetch_images``, ``durability``, ``prompt_caching``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -202,16 +212,20 @@ def _checked(name: str, value: Any) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if name == "budget" and number:
         return Budget(value)
+    if name == "prices":
+        return checked_prices(value)
     fits = {
         "model": isinstance(value, str) and bool(value),
         "limits": isinstance(value, Limits),
         "timeout": number and 0 < value < float("inf"),
         "progress": isinstance(value, bool),
+        "fetch_images": isinstance(value, bool),
         "patience": number and value >= 0,
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "budget": isinstance(value, Budget),
         "durability": value in ("normal", "full"),
+        "prompt_caching": value in ("auto", "off"),
     }
     if not fits.get(name, False):
         wants = {
@@ -219,13 +233,16 @@ def _checked(name: str, value: Any) -> Any:
             "budget": "USD, or dfllm.Budget(...)",
             "durability": "'normal' or 'full'",
             "timeout": "seconds above 0",
+            "prompt_caching": "'auto' or 'off', since no known provider lets one say for how long",
         }
         raise OptionError(f"{name}={value!r} does not fit; it takes {wants.get(name, 'a ' + _kind_of(name))}.")
     return value
 
 
 def _kind_of(name: str) -> str:
-    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool"}.get(name, "number")
+    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool", "fetch_images": "bool"}.get(
+        name, "number"
+    )
 
 
 class Endpoint(NamedTuple):
@@ -268,12 +285,15 @@ def register_provider(
         max_tokens_field: what it calls the limit of output tokens.
 
     Raises:
-        OptionError: the name is taken by a built-in provider or cannot be one, or the dialect is unknown.
+        OptionError: the name is taken by a built-in provider or cannot be one, the dialect is unknown, or the base URL
+            has a user, a password or a query in it.
 
     Example:
         >>> import dfllm
         >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
     """
+    base_url = Veiled(base_url)  # until it is known to hold no password
+    _check_bare(base_url, "base_url")
     if name in PROVIDERS:
         raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -285,7 +305,7 @@ def register_provider(
     _registered[name] = Provider(
         name,
         dialect,
-        base_url.rstrip("/"),
+        str(base_url).rstrip("/"),
         key_names=(api_key_env,) if api_key_env else (),
         needs_key=api_key_env is not None,
         max_tokens_field=max_tokens_field,
@@ -299,9 +319,11 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
 
     Raises:
         KeyMissing: it wants a key, one is needed, and no variable holds one.
-        OptionError: a variable holds a base URL without a scheme.
+        OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
-    found = next((url for name in provider.url_names if (url := os.environ.get(name, "").strip())), "")
+    found: str = Veiled(_variable(provider.url_names))
+    _check_bare(found, " or ".join(provider.url_names))
+    found = str(found)
     if found and "://" not in found:
         if provider.name != "ollama":
             raise OptionError(f"{' or '.join(provider.url_names)} names no scheme; write https://{found}")
@@ -309,8 +331,8 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
     if provider.name == "simulator" and not found:
         base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
-    key = next((key for name in provider.key_names if (key := os.environ.get(name, "").strip())), "")
-    if provider.needs_key and needs_key and not key:
+    secret = Secret(_variable(provider.key_names))
+    if provider.needs_key and needs_key and not secret:
         raise KeyMissing(
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
@@ -318,7 +340,27 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = base_url or provider.base_url
     if not base_url:
         raise OptionError(f"{provider.name} is at no one place and {' or '.join(provider.url_names)} is not set.")
-    return Endpoint(base_url, Secret(key) if key else None, rule_at(provider, base_url))
+    return Endpoint(base_url, secret or None, rule_at(provider, base_url))
+
+
+def _variable(names: Sequence[str]) -> str:
+    """Return what the first of these variables holds that holds anything."""
+    return next((text for name in names if (text := os.environ.get(name, "").strip())), "")
+
+
+def _check_bare(url: str, named: str) -> None:
+    """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
+    if not _is_bare(url):
+        raise OptionError(
+            f"The provider's URL in {named} holds a user, a password or a query. A base URL is a scheme, a host and a "
+            f"path, as in 'https://host/v1'; a key goes into the variable that api_key_env= names."
+        )
+
+
+def _is_bare(url: str) -> bool:
+    # A frame of its own, since it is gone when the error is raised, and its parts of the URL with it.
+    place = url.partition("://")[2] if "://" in url else url
+    return "@" not in place.partition("/")[0] and not {"?", "#"} & set(url)
 
 
 _simulators: dict[tuple[int, Path], Any] = {}

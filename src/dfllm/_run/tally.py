@@ -92,13 +92,16 @@ class Tally:
         unsure: attempts that may have been billed without an answer.
         tokens_in: input tokens paid in this run.
         tokens_out: output tokens paid in this run.
+        tokens_cached: those of the input tokens that the provider had kept, and read for less.
         cost: what the known prices come to, in 1e-9 USD.
         unpriced: paid answers whose price is unknown.
         maybe_cost: the most that attempts can have cost which may have been billed without an answer, in 1e-9 USD.
         saved_store: what known rows' answers cost when they were paid, in 1e-9 USD.
         saved_shared: what the rows would have cost that took the answer of an equal row, in 1e-9 USD.
         errors: failed rows by type.
-        examples: one error text for each type.
+        causes: failed rows by type and by what is known of the bill.
+        examples: one error text for each of those.
+        other_models: answers by the model that gave them, where it is another than was asked.
         latencies: how long the answers took that were paid in this run.
         limits: how the run lived with the provider's limits; None where nobody looked.
         waiting: what sending waits for right now, as ``"rate limit: waiting"``; None where it does not.
@@ -118,13 +121,16 @@ class Tally:
     unsure: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    tokens_cached: int = 0
     cost: int = 0
     unpriced: int = 0
     maybe_cost: int = 0
     saved_store: int = 0
     saved_shared: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    causes: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    examples: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    other_models: Counter[str] = field(default_factory=Counter)
     latencies: Latencies = field(default_factory=Latencies)
     limits: LimitUse | None = None
     waiting: str | None = None
@@ -153,8 +159,10 @@ class Tally:
                 failed += 1
                 known_failed += one.source == "store"
                 self.errors[outcome.type] += 1
-                if outcome.type not in self.examples:
-                    self.examples[outcome.type] = str(outcome)
+                cause = outcome.type, outcome.billing
+                self.causes[cause] += 1
+                if cause not in self.examples:
+                    self.examples[cause] = str(outcome)
         self.ok += ok
         self.known += known
         self.known_ok += known - known_failed
@@ -188,11 +196,11 @@ class Tally:
             cost: in 1e-9 USD; None where no price is known.
             seconds: how long it took; None where nobody knows.
         """
-        self.asked += 1
         if seconds is not None:
             self.latencies.add(seconds)
         self.tokens_in += response.tokens_in or 0
         self.tokens_out += response.tokens_out or 0
+        self.tokens_cached += response.tokens_cached
         if cost is None:
             self.unpriced += 1
         else:

@@ -25,6 +25,7 @@ class Dialect(NamedTuple):
         max_tokens: the limit of output tokens where the API wants one and the user names none.
         charges: what the rate limits of those who speak it count.
         lacks: options it has no place for.
+        images: whether a turn may show images.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Dialect(NamedTuple):
     max_tokens: int | None = None
     charges: Rule = "openai"
     lacks: tuple[str, ...] = ()
+    images: bool = False
 
     def path_for(self, terms: Terms) -> str:
         """Return where questions under these terms are posted, below the base URL."""
@@ -45,7 +47,7 @@ class Dialect(NamedTuple):
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai": Dialect(
-        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format
+        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
     ),
     "anthropic": Dialect(
         anthropic.PATH,

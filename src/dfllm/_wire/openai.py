@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.images import images_of
+from dfllm._core.types import Failure, Message, Messages, Outcome, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refused
 from dfllm._wire.status import cleaned
 
@@ -37,11 +38,23 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
 
     def body(messages: Messages) -> bytes:
         turns = [
-            b'{"role":"%b","content":%b}' % (message.role.encode(), _text(message.content)) for message in messages
+            b'{"role":"%b","content":%b}'
+            % (
+                message.role.encode(),
+                _text(message.content) if message.__class__ is Message else _parts(message),
+            )
+            for message in messages
         ]
         return head + b",".join(turns) + tail
 
     return body
+
+
+def _parts(message: Message) -> bytes:
+    """Return a turn with images as a list of parts, images first, as the vendors advise."""
+    shown = [{"type": "image_url", "image_url": {"url": url}} for url in images_of(message)]
+    said = [{"type": "text", "text": message.content}] if message.content else []
+    return _text([*shown, *said])
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
@@ -54,6 +67,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         terms.seed_field: terms.seed,
         "reasoning_effort": terms.reasoning,
         "response_format": json.loads(terms.schema) if terms.schema else None,
+        "prompt_cache_key": terms.prompt_cache_key,
     }
     return {name: value for name, value in options.items() if value is not None} | extra
 

@@ -31,6 +31,7 @@ class Provider:
         takes_schema: whether answers can be held to a JSON schema.
         charges: what its rate limits count; none for a server of one's own.
         prices: its name in the price data, where that is another.
+        takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
 
@@ -46,6 +47,7 @@ class Provider:
     takes_schema: bool = True
     charges: Rule = "openai"
     prices: str = ""
+    takes_prompt_cache_key: bool = False
     built_in: bool = True
 
 
@@ -60,6 +62,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("OPENAI_BASE_URL",),
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
+            takes_prompt_cache_key=True,
         ),
         Provider(
             "anthropic",
@@ -151,7 +154,15 @@ PROVIDERS: Mapping[str, Provider] = {
             charges="none",
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
-        Provider("simulator", "openai", "", url_names=("DFLLM_SIMULATOR_URL",), needs_key=False, charges="none"),
+        Provider(
+            "simulator",
+            "openai",
+            "",
+            url_names=("DFLLM_SIMULATOR_URL",),
+            needs_key=False,
+            charges="none",
+            takes_prompt_cache_key=True,
+        ),
     )
 }
 

@@ -111,6 +111,7 @@ class _Door:
     async def reset(self, request: web.Request) -> web.StreamResponse:
         self.check_key(request)
         await asyncio.to_thread(self.bill.reset)
+        self.desk.prefixes.forget()
         return await self.send(request, Reply(200, packed({"status": "reset"})))
 
     def check_key(self, request: web.Request) -> None:

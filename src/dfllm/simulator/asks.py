@@ -37,6 +37,8 @@ class Ask:
         allowance: most tokens an answer may have, None for no limit.
         stops: an answer ends before the first of these.
         schema: JSON schema of the answer, None for plain text.
+        marks: one for each prefix of the prompt that may have been read before, the shortest first.
+        cached_tokens: how much of it has been.
     """
 
     hash: str
@@ -47,6 +49,8 @@ class Ask:
     allowance: int | None = None
     stops: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
+    marks: tuple[bytes, ...] = ()
+    cached_tokens: int = 0
 
 
 def hash_of(body: Mapping[str, Any]) -> str:

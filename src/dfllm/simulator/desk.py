@@ -16,6 +16,7 @@ from .bill import Bill
 from .ledger import Line
 from .limiter import Limiter, RateLimits
 from .manners import Manners
+from .prefixes import Prefixes
 from .replies import Reply
 from .schemas import BadSchema
 from .wires import NOTHING, OPENAI, Wire
@@ -66,6 +67,7 @@ class Desk:
         self._born = clock()
         self._limits: RateLimits | None = None
         self._limiters: dict[str, Limiter] = {}
+        self.prefixes = Prefixes()
         self._serial = itertools.count(1)
 
     @property
@@ -98,7 +100,10 @@ class Desk:
         reserve = None
         try:
             if ask is not None:
+                ask = replace(ask, cached_tokens=self.prefixes.tokens_of(ask.marks)) if ask.marks else ask
                 reply, reserve = self._reply_to(ask, attempt, wire)
+                if reply.billed:
+                    self.prefixes.keep(ask.marks)
             assert reply is not None
             status = 0 if reply.delivery == "reset" else reply.status
             self.bill.charge(

@@ -107,7 +107,7 @@ def completion(ask: Ask, answers: Sequence[Answer], attempt: int, now: float | N
             }
             for index, answer in enumerate(answers)
         ],
-        "usage": usage(ask.prompt_tokens, used),
+        "usage": usage(ask, used),
         "service_tier": "default",
         "system_fingerprint": "fp_simulator",
     }
@@ -133,13 +133,13 @@ def good(
     )
 
 
-def usage(prompt_tokens: int, completion_tokens: int, reasoning_tokens: int = 0) -> dict[str, Any]:
+def usage(ask: Ask, completion_tokens: int, reasoning_tokens: int = 0) -> dict[str, Any]:
     """Return the account of tokens."""
     return {
-        "prompt_tokens": prompt_tokens,
+        "prompt_tokens": ask.prompt_tokens,
         "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "total_tokens": ask.prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": ask.cached_tokens, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning_tokens,
             "audio_tokens": 0,

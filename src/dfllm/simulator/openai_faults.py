@@ -112,7 +112,7 @@ def _says(change: Callable[[str], str | None], finish: str = "stop", **fields: A
             choice["message"] |= {"content": text, **fields}
             choice["finish_reason"] = finish
             said += tokens_of(text or "") + (tokens_of(json.dumps(fields)) if fields else 0)
-        return good(body | {"usage": usage(ask.prompt_tokens, said)})
+        return good(body | {"usage": usage(ask, said)})
 
     return make
 
@@ -134,7 +134,7 @@ def _all_thought(ask: Ask, body: Body, faults: Faults) -> Reply:
     for choice in body["choices"]:
         choice["message"]["content"] = ""
         choice["finish_reason"] = "length"
-    return good(body | {"usage": usage(ask.prompt_tokens, thought, reasoning_tokens=thought)})
+    return good(body | {"usage": usage(ask, thought, reasoning_tokens=thought)})
 
 
 def _half(ask: Ask, body: Body, faults: Faults) -> Reply:
@@ -164,7 +164,7 @@ def _stream_that_fails(ask: Ask, body: Body, faults: Faults) -> Reply:
 
 
 def _bomb(ask: Ask, body: Body, faults: Faults) -> Reply:
-    size = usage(ask.prompt_tokens, _BOMB_BYTES // 4)
+    size = usage(ask, _BOMB_BYTES // 4)
     return good(body | {"usage": size}, sent=_packed_tight(), headers={"content-encoding": "gzip"})
 
 

@@ -80,6 +80,13 @@ def install(names: Sequence[str], folder: Path) -> None:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--requirement", str(requirements)], check=True)
 
 
+def check_installed(names: Sequence[str], folder: Path) -> None:
+    """End here if an environment is missing."""
+    missing = [name for name in names if not python_of(name, folder).exists()]
+    if missing:
+        sys.exit(f"No environment for {', '.join(missing)} in {folder}; make it with --install.")
+
+
 def surroundings(name: str) -> dict[str, str]:
     """Return the environment variables of a peer, none of which steers it elsewhere."""
     kept = {
@@ -101,13 +108,23 @@ def run_of(stdout: str) -> Run:
 
 def run(name: str, url: str, rows: int, in_flight: int, folder: Path) -> Run:
     """Run one peer in its own process; return its figures, or how it failed."""
-    command = [str(python_of(name, folder)), str(HERE / f"with_{name}.py"), url, str(rows), str(in_flight)]
+    return run_script(name, HERE / f"with_{name}.py", [url, str(rows), str(in_flight)], folder)
+
+
+def command_of(name: str, script: Path, words: Sequence[str], folder: Path) -> list[str]:
+    """Return the command that runs a script in a peer's environment."""
+    return [str(python_of(name, folder)), str(script), *words]
+
+
+def run_script(name: str, script: Path, words: Sequence[str], folder: Path, most_seconds: int = _MOST_SECONDS) -> Run:
+    """Run a script in a peer's environment; return what its last line says, or how it failed."""
+    command = command_of(name, script, words, folder)
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_MOST_SECONDS, env=surroundings(name)
+            command, capture_output=True, text=True, check=False, timeout=most_seconds, env=surroundings(name)
         )
     except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {_MOST_SECONDS} s"}
+        return {"failed": f"took more than {most_seconds} s"}
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no word"]
         return {"failed": f"exit code {done.returncode}: {said[-1]}"}
@@ -201,9 +218,7 @@ def main() -> None:
     names = list(dict.fromkeys([OURS, *(asked.names or PEERS)]))
     if asked.install:
         install(names, asked.folder)
-    missing = [name for name in names if not python_of(name, asked.folder).exists()]
-    if missing:
-        sys.exit(f"No environment for {', '.join(missing)} in {asked.folder}; make it with --install.")
+    check_installed(names, asked.folder)
     found: dict[str, list[Run]] = {name: [] for name in names}
     loads = [os.getloadavg()[0]]
     with serving() as url:

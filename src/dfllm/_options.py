@@ -1,0 +1,78 @@
+"""The options of a call: their types for those who read and check code, and what each may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from dfllm._core.budget import Budget
+from dfllm._core.errors import OptionError
+from dfllm._core.types import Missing
+from dfllm._run.desk import Cache
+from dfllm._run.settings import Limits
+
+OnError: TypeAlias = Literal["keep", "raise", "stop"]
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "missing": ("skip", "render", "raise"),
+    "cache": ("use", "retry", "only"),
+    "on_error": ("keep", "raise", "stop"),
+}
+_KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
+    ("details", (bool,), "True or False"),
+    ("overwrite", (bool, type(None)), "True, False or None"),
+    ("tag", (str, type(None)), "text"),
+)
+_NOT_GIVEN = object()
+
+
+class Options(TypedDict, total=False):
+    """The options of a call, as `DataFrameLLM.complete` documents them."""
+
+    model: str | None
+    into: str
+    system: str | None
+    schema: Any
+    images: str | Sequence[str] | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    reasoning: str | None
+    extra: Mapping[str, Any] | None
+    cache: Cache
+    missing: Missing
+    on_error: OnError
+    overwrite: bool | None
+    budget: float | Budget | None
+    limits: Limits | None
+    timeout: float | None
+    tag: str | None
+    details: bool
+    progress: bool | None
+
+
+def check_choices(options: Options) -> None:
+    """Refuse what no option may be.
+
+    Raises:
+        OptionError: a value is none of those it may be.
+    """
+    for name, choices in _CHOICES.items():
+        value = options.get(name, choices[0])
+        if value not in choices:
+            raise OptionError(f"{name}={value!r} does not fit; it takes {', '.join(map(repr, choices))}.")
+    for name, kinds, wanted in _KINDS:
+        given = options.get(name, _NOT_GIVEN)
+        if given is not _NOT_GIVEN and not isinstance(given, kinds):
+            raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
+
+
+def labels_of(images: object) -> tuple[str, ...]:
+    """Return the image columns."""
+    labels = () if images is None else (images,) if isinstance(images, str) else images
+    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
+        raise OptionError(f"images takes a column's name or a list of them; found {images!r}.")
+    return tuple(labels)
