@@ -18,7 +18,8 @@ def test_the_docs_have_the_table_of_today():
     """It is made from the rows; whoever changes one pastes it anew."""
     told = DOCS.read_text("utf-8").split("<!-- abilities -->")[1].split("<!-- end of abilities -->")[0]
 
-    assert page(PROVIDERS) == told.strip()
+    keyless = replace(PROVIDERS["simulator"], key_names=())  # the tests give it a key
+    assert page({**PROVIDERS, "simulator": keyless}) == told.strip()
 
 
 @pytest.mark.parametrize("name", DIALECTS)

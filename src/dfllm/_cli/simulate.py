@@ -16,8 +16,8 @@ _Kind = Literal["bucket", "shallow", "sliding", "minute"]
 
 _HELP = """Run a provider on this computer, with made-up answers, until Ctrl-C.
 
-It speaks OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent, keeps rate limits and
-misbehaves on request. Its answers fit the labels or schema asked for, but nothing has been read. A model called
+It speaks OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent, keeps rate limits
+and misbehaves on request. Its answers fit the labels or schema asked for, but nothing has been read. A model called
 simulator/... starts one by itself; this one has a port, faults, limits and a bill of your choice.
 
 With --rpm or --tpm it refuses what is too much, with the headers of OpenAI: tokens are reserved when a request comes
