@@ -417,3 +417,10 @@ def test_attributes_are_documented():
         *("rows_per_second", "to_dict", "tokens_per_second"),
     ] == sorted(public)
     assert [] == [name for name in public if not inspect.getdoc(getattr(report.Run, name))]
+
+
+def test_line_has_no_control_codes(run):
+    """A terminal shows what others wrote, and does not obey it."""
+    ending = run(["a"])._ending._replace(model="lab/\x1b[2Jm\u202e")
+
+    assert "lab/[2Jm, finished" in repr(report.Run(ending))

@@ -19,11 +19,11 @@ import dfllm
 KEY = "sk-test-3f1c9e7a5b2d"
 
 
-def answer(text):
+def answer(text, model="m"):
     """Return the body of an answer."""
     choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
     return json.dumps(
-        {"model": "m", "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+        {"model": model, "choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
     ).encode()
 
 
@@ -287,7 +287,7 @@ def test_odd_names_are_data_to_the_store_and_the_disk(odd, tmp_path):
     def call():
         return frame.llm.complete(f"{{{{ row[{odd!r}] }}}}", model=f"lab/{odd}", tag=odd)
 
-    with served(says(200, answer(odd), **{"x-request-id": "../../x'; --"})) as (port, heard):
+    with served(says(200, answer(odd, model=odd), **{"x-request-id": "../../x'; --"})) as (port, heard):
         dfllm.register_provider("lab", base_url=f"http://127.0.0.1:{port}/v1")
         out, again = call(), call()
 

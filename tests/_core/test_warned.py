@@ -32,3 +32,11 @@ def test_name_that_begins_like_ours_is_no_line_of_ours():
         names["work"]()
 
     assert ["dfllm_jobs.py"] == [one.filename for one in caught]
+
+
+def test_what_a_warning_quotes_has_no_control_codes():
+    """A provider's name for a model is shown in a terminal, and obeyed by none."""
+    with pytest.warns(StoreWarning) as caught:
+        warn("m\x1b[2J\x9b1\u202e", StoreWarning)
+
+    assert ["m[2J1"] == [str(one.message) for one in caught]

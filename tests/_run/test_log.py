@@ -163,6 +163,37 @@ def test_the_latest_keys_are_remembered_and_no_more(monkeypatch):
     assert "*** and *** but key number 3" == log.hidden("key-number-099 and key-number-084 but key number 3")
 
 
+def test_failures_quote_no_key(monkeypatch):
+    """Neither in the provider's words nor in its code or its name for the request; what is clean is left as it is."""
+    monkeypatch.setattr(log, "_secrets", ())
+    clean = Failure("BadRequest", "no such field", "free", code="bad", request_id="req_0011aabb")
+    hexadecimal = "0123456789abcdef" * 2
+    quoting = Failure("BadRequest", f"not {KEY}", "free", code=KEY, request_id=f"req_{hexadecimal}")
+    assert log.without_secrets(quoting).reason == f"not {KEY}"  # nobody has said yet that it is one
+
+    log.hide(Secret(KEY))
+    log.hide(Secret(hexadecimal))
+
+    assert log.without_secrets(clean) is clean
+    assert Failure("BadRequest", "not ***", "free", code="***", request_id="***") == log.without_secrets(quoting)
+
+
+def test_clean_texts_are_not_looked_at_again(monkeypatch):
+    """The same complaint comes thousands of times; a new key makes all of them new."""
+    looked_at = []
+    monkeypatch.setattr(log, "_secrets", ())
+    monkeypatch.setattr(log, "hidden", lambda text: looked_at.append(text) or text)
+    failure = Failure("RateLimited", "slow down please", "free")
+    log._clean.clear()
+
+    log.without_secrets(failure)
+    log.without_secrets(failure)
+    log.hide(Secret("another key"))
+    log.without_secrets(failure)
+
+    assert ["slow down please"] * 2 == looked_at
+
+
 def test_filters_are_there_once():
     """However often the module is asked to see to it."""
     log._install()

@@ -120,6 +120,17 @@ def test_bar_is_drawn_on_demand_even_where_nobody_looks(monkeypatch):
     assert "title: 100%" in stream.getvalue()
 
 
+def test_title_has_no_control_codes(monkeypatch):
+    """A model's name is shown in a terminal, and obeyed by none."""
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    tally = Tally(1)
+
+    drawn(Progress(tally, "lab/\x1b]0;m\x9b2J", shown=True), tally, ANSWERED)
+
+    assert "lab/]0;m2J: 100%" in stream.getvalue()
+
+
 @pytest.mark.parametrize(("shown", "rows"), [(False, 1), (None, 0), (True, 0)])
 def test_bar_is_not_drawn_where_it_is_not_wanted(monkeypatch, kernel, shown, rows):
     """progress=False means it, too, and no rows need no bar."""

@@ -138,6 +138,7 @@ def _complain(number: int, frame: object) -> None:
 def main(seed: str, *numbers: str) -> None:
     """Play the numbers asked for."""
     warnings.simplefilter("ignore", dfllm.RowsFailedWarning)
+    warnings.simplefilter("ignore", dfllm.ModelWarning)
     os.environ.pop("DFLLM_STORE", None)
     signal.signal(signal.SIGALRM, _complain)
     tell = sys.stdout.write

@@ -9,12 +9,13 @@ set that logger's own level to DEBUG. A level that it inherits does not count, s
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from dfllm._core.types import Failure, Outcome
-from dfllm._run.secret import Secret, scrub, without
+from dfllm._run.secret import HIDDEN, Secret, scrub, without
 
 logger: Final = logging.getLogger("dfllm")
 content: Final = logging.getLogger("dfllm.content")
@@ -28,6 +29,11 @@ _CARRIERS: Final = (
 #: Keys that are remembered to be taken out of records: the latest, since a service may get a new one each hour.
 _MOST_SECRETS: Final = 16
 _secrets: tuple[Secret, ...] = ()
+#: Providers' texts that were looked at and hold no key: the same complaint comes again and again.
+_MOST_CLEAN: Final = 1_000
+_clean: Final[set[str]] = set()
+#: What a provider calls a request: hexadecimal digits, of which no key is made that has a prefix.
+_PLAIN_ID: Final = re.compile(r"(?:req_|chatcmpl-)?[0-9A-Fa-f-]{8,64}")
 _formatter: Final = logging.Formatter()
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -35,7 +41,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 class OwnWords(str):
     """The format of a message which has, with its arguments, nothing but our own words, hashes and numbers in it.
 
-    Looking for secrets takes 60 us, half of what a whole row costs, so such a record is not looked at.
+    Looking for secrets takes as long as a whole row, so such a record is not looked at.
     """
 
     __slots__ = ()
@@ -45,6 +51,8 @@ def hide(secret: Secret | None) -> None:
     """Take this key out of every later record, in whatever form it is written."""
     global _secrets  # as the loggers are: what one run must not show, no other may
     if secret:
+        if secret not in _secrets:
+            _clean.clear()
         # A new tuple, since other threads may be looking through the old one.
         _secrets = (*(one for one in _secrets if one != secret), secret)[-_MOST_SECRETS:]
 
@@ -56,11 +64,27 @@ def hidden(text: str) -> str:
 
 def without_secrets(failure: Failure) -> Failure:
     """Return the failure with no key in what it quotes of the provider: text, code, name of the request."""
-    quoted = (failure.reason, failure.code, failure.request_id)
-    clean = [word and hidden(word) for word in quoted]
-    if clean == [*quoted]:
+    reason, code = _hidden_again(failure.reason), failure.code and _hidden_again(failure.code)
+    request_id = failure.request_id and hidden_id(failure.request_id)
+    if (reason, code, request_id) == (failure.reason, failure.code, failure.request_id):
         return failure
-    return replace(failure, reason=clean[0] or "", code=clean[1], request_id=clean[2])
+    return replace(failure, reason=reason, code=code, request_id=request_id)
+
+
+def hidden_id(name: str) -> str:
+    """Return a provider's name for an exchange without keys; most are looked at in no time."""
+    if _PLAIN_ID.fullmatch(name):
+        return HIDDEN if any(secret.reveal() in name for secret in _secrets) else name
+    return hidden(name)
+
+
+def _hidden_again(text: str) -> str:
+    if text in _clean:
+        return text
+    found = hidden(text)
+    if found == text and len(_clean) < _MOST_CLEAN:
+        _clean.add(text)
+    return found
 
 
 def _known_hidden(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,8 +18,6 @@ from dfllm._run.tally import Tally
 logger = log.logger
 
 _ID_NAMES = ("x-request-id", "request-id")
-#: What a provider calls a request: hexadecimal digits, of which no key is made that has a prefix.
-_PLAIN_ID = re.compile(r"(?:req_|chatcmpl-)?[0-9A-Fa-f-]{8,64}")
 _MOST_ID = 80
 
 
@@ -147,5 +144,5 @@ def _id_of(headers: Mapping[str, str]) -> str | None:
     """Return the provider's name for the exchange: the other side's words, so looked at before they are shown."""
     for name in _ID_NAMES:
         if found := headers.get(name):
-            return found if _PLAIN_ID.fullmatch(found) else log.hidden(found[:_MOST_ID])
+            return log.hidden_id(found[:_MOST_ID])
     return None
