@@ -16,7 +16,7 @@ from dfllm.accessor import DataFrameLLM, SeriesLLM
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 #: Slow to import, or a sign that something was started; only those who need them pay for them.
-_HEAVY = ("IPython", "dfllm.simulator", "genai_prices", "jsonschema", "matplotlib", "openai")
+_HEAVY = ("IPython", "anthropic", "dfllm.simulator", "genai_prices", "jsonschema", "matplotlib", "openai")
 _IGNORED = re.compile(r"#\s*(?:noqa(?::\s*[A-Z0-9, ]+)?|type:\s*ignore(?:\[[^\]]*\])?)")
 
 

@@ -47,7 +47,8 @@ from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
-from dfllm._wire.providers import DIALECTS, Dialect, identity_of, normalised, split
+from dfllm._wire.dialects import DIALECTS, Dialect
+from dfllm._wire.providers import identity_of, normalised, split
 
 _PREVIEWS = 3
 #: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
@@ -142,14 +143,17 @@ class Work:
         options = self.options
         provider, model = split(str(self.settings.model), providers())
         dialect = DIALECTS[provider.dialect]
+        if self.schema is not None and not provider.takes_schema:
+            raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")
         terms = terms_of(
             provider=provider.name,
             dialect=provider.dialect,
             model=model,
             max_tokens_field=provider.max_tokens_field,
+            seed_field=provider.seed_field,
             temperature=options.get("temperature"),
             top_p=options.get("top_p"),
-            max_tokens=options.get("max_tokens"),
+            max_tokens=dialect.max_tokens if options.get("max_tokens") is None else options.get("max_tokens"),
             stop=options.get("stop"),
             seed=options.get("seed"),
             reasoning=options.get("reasoning"),
@@ -171,7 +175,7 @@ class Work:
         routes = provider.takes_prompt_cache_key and identity == provider.name
         self._expects_cached = routes and self.settings.prompt_caching == "auto"
         self._shared = shared_of(terms, prefix, self._prompt.fixed_bytes)
-        self._price_as = provider.name if usual else None
+        self._price_as = (provider.prices or provider.name) if usual else None
         self.model = f"{provider.name}/{model}"
         self.order = Order(
             self._prompt,

@@ -15,6 +15,7 @@ import pandas as pd
 import dfllm
 from dfllm import _tables
 from dfllm._cli.options import asking, printing_json
+from dfllm._cli.providers import providers
 from dfllm._cli.runs import runs
 from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, Screen, fail, line, tell
 from dfllm._cli.simulate import simulate
@@ -76,6 +77,7 @@ def main() -> None:
     """Run the command line."""
 
 
+main.add_command(providers)
 main.add_command(runs)
 main.add_command(simulate)
 main.add_command(store)

@@ -24,6 +24,7 @@ OTHER = {
     "max_tokens_field": "max_completion_tokens",
     "stop": ("\n",),
     "seed": 1,
+    "seed_field": "random_seed",
     "reasoning": "low",
     "schema": '{"type":"object"}',
     "extra": '{"top_k":1}',

@@ -14,7 +14,7 @@ from dfllm._frame import cells_of
 from dfllm._run import desk as module
 from dfllm._run.desk import Desk, Missing, Order
 from dfllm._run.store import Entry, Store
-from dfllm._wire.providers import DIALECTS
+from dfllm._wire.dialects import DIALECTS
 
 TERMS = Terms("simulator", "openai", "echo")
 

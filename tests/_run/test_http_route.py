@@ -31,6 +31,7 @@ def test_a_header_may_say_where_the_key_goes():
 def test_without_a_key_nothing_authorizes():
     """A local server that wants no key is sent none."""
     assert "authorization" not in route("http://localhost:8000/v1", {}, None).headers
+    assert "x-api-key" not in route("http://localhost:8000/v1", {"x-api-key": "{key}"}, None).headers
 
 
 def test_given_headers_replace_the_usual():

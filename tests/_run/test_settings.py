@@ -304,6 +304,51 @@ def test_ollamas_host_is_read_as_ollama_reads_it(monkeypatch, host, url):
     assert url == endpoint_of(providers()["ollama"], current()).base_url
 
 
+@pytest.mark.parametrize(
+    ("name", "variable", "given", "url"),
+    [
+        ("azure", "AZURE_OPENAI_ENDPOINT", "https://mine.openai.azure.com/", "https://mine.openai.azure.com/openai/v1"),
+        ("groq", "GROQ_BASE_URL", "https://api.groq.com", "https://api.groq.com/openai/v1"),
+        ("anthropic", "ANTHROPIC_BASE_URL", "https://proxy.example.com/", "https://proxy.example.com"),
+        ("gemini", "GOOGLE_GEMINI_BASE_URL", "https://proxy.example.com", "https://proxy.example.com"),
+        ("openai-responses", "OPENAI_BASE_URL", "https://proxy.example.com/v1", "https://proxy.example.com/v1"),
+    ],
+)
+def test_vendors_variables_are_read_as_their_clients_read_them(monkeypatch, name, variable, given, url):
+    """Each leaves out of the base URL what its client adds."""
+    monkeypatch.setenv(variable, given)
+
+    assert url == endpoint_of(providers()[name], current(), needs_key=False).base_url
+
+
+def test_a_provider_at_no_one_place_wants_its_variable(monkeypatch):
+    """Nothing is sent anywhere else."""
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+
+    with pytest.raises(OptionError, match="AZURE_OPENAI_ENDPOINT is not set"):
+        endpoint_of(providers()["azure"], current())
+
+
+def test_either_variable_of_a_key_will_do(monkeypatch):
+    """Where both are set the first counts, as in the vendor's client; where none is, both are named."""
+    gemini = providers()["gemini"]
+    with pytest.raises(KeyMissing, match="GOOGLE_API_KEY or GEMINI_API_KEY is not set"):
+        endpoint_of(gemini, current())
+
+    monkeypatch.setenv("GEMINI_API_KEY", "second")
+    alone = endpoint_of(gemini, current()).secret
+    monkeypatch.setenv("GOOGLE_API_KEY", "first")
+
+    assert ("second", "first") == (alone.reveal(), endpoint_of(gemini, current()).secret.reveal())
+
+
+def test_a_registered_provider_counts_as_its_dialect_does():
+    """What a limit counts goes with the wire."""
+    register_provider("lab", base_url="https://lab.example.com", dialect="anthropic")
+
+    assert "anthropic" == endpoint_of(providers()["lab"], current()).charges
+
+
 def test_simulator_is_started_once_a_store(tmp_path: Path):
     """Without its variable it runs in this process, its bill beside the store."""
     configure(store=tmp_path / "one")
@@ -359,7 +404,8 @@ def test_provider_may_be_registered_again():
         ("a/b", {}, "letters, digits"),
         ("a:b", {}, "letters, digits"),
         ("a b", {}, "letters, digits"),
-        ("lab", {"dialect": "telnet"}, "No dialect is called 'telnet'; there are openai."),
+        ("lab", {"dialect": "telnet"}, "No dialect is called 'telnet'; there are anthropic, gemini, openai"),
+        ("lab", {"dialect": "gemini", "max_tokens_field": "most"}, "is for the dialect 'openai'"),
     ],
 )
 def test_provider_that_cannot_be_is_refused(name, more, said):

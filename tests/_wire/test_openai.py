@@ -27,6 +27,7 @@ FULL = replace(
     max_tokens_field="max_completion_tokens",
     stop=("\n",),
     seed=1,
+    seed_field="random_seed",
     reasoning="low",
     schema=response_format('{"type":"object","properties":{},"required":[],"additionalProperties":false}', strict=True),
     extra='{"service_tier":"flex"}',
@@ -80,7 +81,7 @@ def test_full_body_holds_every_term():
         "top_p": 0.9,
         "max_completion_tokens": 10,
         "stop": ["\n"],
-        "seed": 1,
+        "random_seed": 1,
         "reasoning_effort": "low",
         "response_format": {
             "type": "json_schema",

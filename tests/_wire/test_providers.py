@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dfllm._core.errors import ProviderUnknown
-from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, identity_of, rule_at, split
+from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.providers import PROVIDERS, Provider, identity_of, rule_at, split
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,20 @@ STATUSES = {
     "500": (said(500, "The server had an error"), "ServerError", "The server had an error"),
     "502 page": (read(502, {"content-type": "text/html"}, b"<html>secret"), "ServerError", "text/html, 502"),
     "redirect": (read(307, {}, b""), "ProviderError", "unexpected redirect, status 307"),
+    "groq's flex": (said(498, "x", "capacity_exceeded"), "Overloaded", "the provider is overloaded"),
+    "openrouter's purse": (said(402, "x"), "QuotaExhausted", "the account has no quota left"),
+    "openrouter in flight": (
+        read(
+            402, {}, b'{"error":{"code":402,"message":"x","metadata":{"limit_source":"openrouter_in_flight_budget"}}}'
+        ),
+        "RateLimited",
+        "rate limit",
+    ),
+    "openrouter's upstream": (
+        read(502, {}, b'{"error":{"code":502,"message":"x","metadata":{"error_type":"provider_overloaded"}}}'),
+        "Overloaded",
+        "the provider is overloaded",
+    ),
     "FastAPI detail": (read(422, {}, b'{"detail": "wrong field"}'), "BadRequest", "wrong field"),
 }
 

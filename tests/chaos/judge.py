@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.chaos.stage import LONGEST_POLL_SECONDS
 
 from dfllm._core.types import Failure, Response
-from dfllm._wire.providers import DIALECTS
+from dfllm._wire.dialects import DIALECTS
 from dfllm.simulator.openai_read import read as read_request
 
 GRACE_SECONDS = 10.0

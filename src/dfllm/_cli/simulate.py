@@ -16,9 +16,9 @@ _Kind = Literal["bucket", "shallow", "sliding", "minute"]
 
 _HELP = """Run a provider on this computer, with made-up answers, until Ctrl-C.
 
-It speaks OpenAI's chat completions, keeps rate limits and misbehaves on request. Its answers fit the labels or schema
-asked for, but nothing has been read. A model called simulator/... starts one by itself; this one has a port, faults,
-limits and a bill of your choice.
+It speaks OpenAI's chat completions and Responses, Anthropic's messages and Gemini's generateContent, keeps rate limits
+and misbehaves on request. Its answers fit the labels or schema asked for, but nothing has been read. A model called
+simulator/... starts one by itself; this one has a port, faults, limits and a bill of your choice.
 
 With --rpm or --tpm it refuses what is too much, with the headers of OpenAI: tokens are reserved when a request comes
 in, and what its answer does not need is given back. The limiters: "bucket" fills evenly and holds a minute's worth,
@@ -32,6 +32,7 @@ Example:
 \b
 Then, in another terminal:
   export DFLLM_SIMULATOR_URL=http://127.0.0.1:8123/v1
+  export ANTHROPIC_BASE_URL=http://127.0.0.1:8123
 """
 _FAULT = "What goes wrong at the first attempt, and for which share of questions, as in rate429=0.1. May be repeated."
 

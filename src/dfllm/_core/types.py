@@ -77,6 +77,7 @@ class Terms:
         schema: canonical JSON of the schema as it is sent.
         extra: canonical JSON of what the user adds to the body.
         prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
+        seed_field: what this provider calls the seed on the wire.
     """
 
     provider: str
@@ -92,6 +93,7 @@ class Terms:
     schema: str | None = None
     extra: str | None = None
     prompt_cache_key: str | None = None
+    seed_field: str = "seed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def route(url: str, headers: Mapping[str, str], secret: Secret | None) -> Route:
     Args:
         url: the whole URL.
         headers: what to send beside the usual. ``{key}`` in a value stands for the key, as in
-            ``{"x-api-key": "{key}"}``.
+            ``{"x-api-key": "{key}"}``; without a key it is left out.
         secret: the API key; where no header has a place for it, it goes as ``Authorization: Bearer``.
 
     Raises:
@@ -68,7 +68,7 @@ def route(url: str, headers: Mapping[str, str], secret: Secret | None) -> Route:
         if secret is not None and "{key}" in value:
             whole[name] = Veiled(value.replace("{key}", secret.reveal()))
             placed = True
-        else:
+        elif "{key}" not in value:
             whole[name] = value
     if secret is not None and not placed:
         whole["Authorization"] = Veiled(f"Bearer {secret.reveal()}")

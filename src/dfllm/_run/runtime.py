@@ -30,6 +30,7 @@ from dfllm._run.store import Store
 from dfllm._run.store_files import identity_of
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.tally import Tally
+from dfllm._wire.providers import model_names
 
 if TYPE_CHECKING:
     from dfllm._run.http import Answer, Http, Route
@@ -196,13 +197,13 @@ def engine_for(
         OptionError: the base URL may not be used, or a budget could not be kept. Nothing was sent.
         StoreError: the store cannot be opened. Nothing was sent.
     """
-    from dfllm._run.http import allow_descriptors, route
+    from dfllm._run.http import allow_descriptors
 
     limits = settings.limits
     many = limits.concurrency or (_MANY if endpoint.charges == "none" else _MOST)
     if many > _MANY:
         allow_descriptors(many + _MANY)
-    target = route(endpoint.base_url + order.dialect.path, _HEADERS, endpoint.secret)
+    target = _route(order, endpoint, order.dialect.path_for(order.terms))
     process = runtime()
     run = f"r_{uuid.uuid4().hex[:12]}"
     place = NOWHERE if isinstance(store, Off) else settings.store_path
@@ -243,6 +244,12 @@ def engine_for(
         run=run,
         observer=observer,
     )
+
+
+def _route(order: Order, endpoint: Endpoint, path: str) -> Route:
+    from dfllm._run.http import route
+
+    return route(endpoint.base_url + path, {**_HEADERS, **order.dialect.headers(order.terms)}, endpoint.secret)
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:
@@ -290,13 +297,11 @@ def near_model(endpoint: Endpoint, order: Order) -> str:
     """Return a hint that names the nearest model the provider lists, or nothing; never raises."""
     import httpx
 
-    from dfllm._run.http import route
-
     async def listed() -> list[str]:
-        target = route(endpoint.base_url + order.dialect.models_path, _HEADERS, endpoint.secret)
+        target = _route(order, endpoint, order.dialect.models_path)
         async with runtime().http().client(target, timeout_seconds=5.0) as client:
             answer = await client.get(str(target.url))
-        return [str(model["id"]) for model in answer.json()["data"]]
+        return model_names(answer.json())
 
     try:
         names = loop.submit(listed()).result(timeout=6.0)

@@ -18,7 +18,8 @@ from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.prices import checked_prices
 from dfllm._run.secret import Secret, Veiled
-from dfllm._wire.providers import DIALECTS, PROVIDERS, Provider, rule_at
+from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.providers import PROVIDERS, Provider, rule_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +278,9 @@ def register_provider(
 
     Args:
         name: what stands before the slash in ``model=``.
-        base_url: where it is, up to and without ``/chat/completions``.
-        dialect: the wire format; ``"openai"`` is chat completions.
+        base_url: where it is, up to and without the dialect's own path.
+        dialect: the wire format: ``"openai"`` (``/chat/completions``), ``"openai-responses"`` (``/responses``),
+            ``"anthropic"`` (``/v1/messages``) or ``"gemini"`` (``/v1/models/...:generateContent``).
         api_key_env: the environment variable that holds its API key; None where it wants none.
         max_tokens_field: what it calls the limit of output tokens.
 
@@ -298,6 +300,8 @@ def register_provider(
         raise OptionError(f"A provider's name has letters, digits, - and _ only; found {name!r}.")
     if dialect not in DIALECTS:
         raise OptionError(f"No dialect is called {dialect!r}; there are {listed(sorted(DIALECTS))}.")
+    if max_tokens_field != "max_tokens" and dialect != "openai":
+        raise OptionError(f"max_tokens_field is for the dialect 'openai'; {dialect!r} has one name for it.")
     _registered[name] = Provider(
         name,
         dialect,
@@ -305,6 +309,7 @@ def register_provider(
         key_names=(api_key_env,) if api_key_env else (),
         needs_key=api_key_env is not None,
         max_tokens_field=max_tokens_field,
+        charges=DIALECTS[dialect].charges,
         built_in=False,
     )
 
@@ -333,6 +338,8 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
         )
     base_url = base_url or provider.base_url
+    if not base_url:
+        raise OptionError(f"{provider.name} is at no one place and {' or '.join(provider.url_names)} is not set.")
     return Endpoint(base_url, secret or None, rule_at(provider, base_url))
 
 

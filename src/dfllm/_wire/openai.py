@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from dfllm._core.errors import OptionError
 from dfllm._core.images import images_of
 from dfllm._core.types import Failure, Message, Messages, Outcome, Request, Response, Terms
-from dfllm._wire.status import cleaned, complaint_of, failure_of
+from dfllm._wire.bodies import added, failed, loosely, named, refused
+from dfllm._wire.status import cleaned
 
 PATH = "/chat/completions"
 MODELS_PATH = "/models"
@@ -58,20 +58,18 @@ def _parts(message: Message) -> bytes:
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
-    extra = json.loads(terms.extra) if terms.extra else {}
-    if taken := RESERVED & set(extra):
-        raise OptionError(f"extra must not set {', '.join(sorted(taken))}; dfllm has options for what it can change.")
-    named = {
+    extra = added(terms, RESERVED)
+    options = {
         "temperature": terms.temperature,
         "top_p": terms.top_p,
         terms.max_tokens_field: terms.max_tokens,
         "stop": terms.stop,
-        "seed": terms.seed,
+        terms.seed_field: terms.seed,
         "reasoning_effort": terms.reasoning,
         "response_format": json.loads(terms.schema) if terms.schema else None,
         "prompt_cache_key": terms.prompt_cache_key,
     }
-    return {name: value for name, value in named.items() if value is not None} | extra
+    return {name: value for name, value in options.items() if value is not None} | extra
 
 
 def response_format(schema: str, *, strict: bool) -> str:
@@ -122,21 +120,8 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
     """Return what an HTTP answer means for its row; headers are looked up by lower-case name."""
     if status == 200:
         outcome = decode(body)
-        if (
-            isinstance(outcome, Failure)
-            and outcome.type == "BadResponse"
-            and "text/html" in headers.get("content-type", "")
-        ):
-            return Failure("BadResponse", "text/html, not JSON", "maybe")
-        return outcome
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        parsed = None
-    if isinstance(parsed, list) and len(parsed) == 1:
-        parsed = parsed[0]  # so says Google's endpoint
-    error = parsed.get("error", parsed.get("detail", parsed.get("message"))) if isinstance(parsed, dict) else None
-    return failure_of(status, headers, complaint_of(error))
+        return named(outcome, headers) if outcome.__class__ is Failure else outcome
+    return refused(status, headers, body)
 
 
 def decode(body: bytes) -> Outcome:
@@ -144,16 +129,16 @@ def decode(body: bytes) -> Outcome:
     try:
         said = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = _slowly(body)
+        found = loosely(body, _Body, "a chat completion")
         if isinstance(found, Failure):
             return found
         said = found
     if not said.choices:
-        return _without_choices(said)
+        return failed(said.error, paid=said.usage is not None, nothing="no choices")
     choice = said.choices[0]
     message = choice.message
     if message is None:
-        return _without_choices(said)
+        return failed(said.error, paid=said.usage is not None, nothing="no choices")
     content = message.content
     text = content if isinstance(content, str) else _joined(content)
     response = _response(said, choice.finish_reason or "stop", text)
@@ -199,35 +184,6 @@ def _judged(message: _Message, response: Response) -> Outcome:
     return response
 
 
-def _without_choices(said: _Body) -> Failure:
-    complaint = complaint_of(said.error)
-    if complaint is not None:
-        inner = next((int(word) for word in complaint.words if word.isdigit() and 300 <= int(word) < 600), 0)
-        failure = failure_of(inner or 200, {}, complaint)
-        return Failure(failure.type, failure.reason, failure.billing, inner or None, failure.code)
-    return Failure("EmptyResponse", "no choices", "paid" if said.usage else "maybe")
-
-
 def _joined(content: list[dict[str, Any]] | None) -> str:
     parts = [part.get("text") for part in content or () if part.get("type", "text") == "text"]
     return "".join(part for part in parts if isinstance(part, str))
-
-
-def _slowly(body: bytes) -> _Body | Failure:
-    """Return the body read by the standard decoder, which takes lone surrogates, and leniently where a type is off."""
-    try:
-        parsed = json.loads(body)
-    except RecursionError:
-        return Failure("BadResponse", "nested too deep", "maybe")
-    except ValueError as error:
-        return Failure("BadResponse", f"not JSON at {getattr(error, 'pos', 0)}", "maybe")
-    if not isinstance(parsed, dict):
-        return Failure("BadResponse", f"a JSON {type(parsed).__name__}, not an object", "maybe")
-    try:
-        return msgspec.convert(parsed, _Body)
-    except msgspec.ValidationError:
-        parsed.pop("usage", None)  # an odd count must not cost the answer
-    try:
-        return msgspec.convert(parsed, _Body)
-    except msgspec.ValidationError as error:
-        return Failure("BadResponse", f"not a chat completion: {cleaned(error)}", "maybe")

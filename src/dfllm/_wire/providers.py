@@ -6,43 +6,12 @@ A provider that speaks a known dialect is a row here, or one more by `register_p
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
-from dfllm._core.types import Messages, Outcome, Terms
-from dfllm._wire import openai
-
-
-class Dialect(NamedTuple):
-    """One wire format, as pure functions.
-
-    Attributes:
-        path: where questions are posted, below the base URL.
-        models_path: where the models are listed.
-        encoder: from terms to the function that writes bodies.
-        read: from status, headers and body to the row's Outcome.
-        decode: the same for a body of a 200, as the store keeps it.
-        response_format: from a JSON schema to the part of the body that asks for it.
-        images: whether a turn may show images.
-    """
-
-    path: str
-    models_path: str
-    encoder: Callable[[Terms], Callable[[Messages], bytes]]
-    read: Callable[[int, Mapping[str, str], bytes], Outcome]
-    decode: Callable[[bytes], Outcome]
-    response_format: Callable[..., str]
-    images: bool = False
-
-
-DIALECTS: Mapping[str, Dialect] = {
-    "openai": Dialect(
-        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +26,11 @@ class Provider:
         url_names: environment variables that may hold another base URL.
         url_suffix: what those variables leave out of the base URL.
         needs_key: whether it answers nobody without a key.
-        max_tokens_field: what it calls the limit of output tokens.
+        max_tokens_field: what it calls the limit of output tokens, where its dialect has several words.
+        seed_field: and what the seed.
+        takes_schema: whether answers can be held to a JSON schema.
         charges: what its rate limits count; none for a server of one's own.
+        prices: its name in the price data, where that is another.
         takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
@@ -71,7 +43,10 @@ class Provider:
     url_suffix: str = ""
     needs_key: bool = True
     max_tokens_field: str = "max_tokens"
+    seed_field: str = "seed"
+    takes_schema: bool = True
     charges: Rule = "openai"
+    prices: str = ""
     takes_prompt_cache_key: bool = False
     built_in: bool = True
 
@@ -89,6 +64,76 @@ PROVIDERS: Mapping[str, Provider] = {
             max_tokens_field="max_completion_tokens",
             takes_prompt_cache_key=True,
         ),
+        Provider(
+            "anthropic",
+            "anthropic",
+            "https://api.anthropic.com",
+            key_names=("ANTHROPIC_API_KEY",),
+            url_names=("ANTHROPIC_BASE_URL",),
+            charges="anthropic",
+        ),
+        Provider(
+            "gemini",
+            "gemini",
+            "https://generativelanguage.googleapis.com",
+            key_names=("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+            url_names=("GOOGLE_GEMINI_BASE_URL",),
+            charges="gemini",
+            prices="google",
+        ),
+        Provider(
+            "openai-responses",
+            "openai-responses",
+            "https://api.openai.com/v1",
+            key_names=("OPENAI_API_KEY",),
+            url_names=("OPENAI_BASE_URL",),
+            prices="openai",
+        ),
+        Provider(
+            "azure",
+            "openai",
+            "",  # each account has a place of its own
+            key_names=("AZURE_OPENAI_API_KEY",),
+            url_names=("AZURE_OPENAI_ENDPOINT",),
+            url_suffix="/openai/v1",
+            max_tokens_field="max_completion_tokens",
+        ),
+        Provider(
+            "mistral",
+            "openai",
+            "https://api.mistral.ai/v1",
+            key_names=("MISTRAL_API_KEY",),
+            seed_field="random_seed",
+        ),
+        Provider(
+            "groq",
+            "openai",
+            "https://api.groq.com/openai/v1",
+            key_names=("GROQ_API_KEY",),
+            url_names=("GROQ_BASE_URL",),
+            url_suffix="/openai/v1",
+            max_tokens_field="max_completion_tokens",
+        ),
+        Provider(
+            "together",
+            "openai",
+            "https://api.together.ai/v1",
+            key_names=("TOGETHER_API_KEY",),
+            url_names=("TOGETHER_BASE_URL",),
+        ),
+        Provider(
+            "fireworks",
+            "openai",
+            "https://api.fireworks.ai/inference/v1",
+            key_names=("FIREWORKS_API_KEY",),
+            url_names=("FIREWORKS_BASE_URL",),
+        ),
+        # Its response_format knows text and json_object only.
+        Provider(
+            "deepseek", "openai", "https://api.deepseek.com/v1", key_names=("DEEPSEEK_API_KEY",), takes_schema=False
+        ),
+        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai"),
+        Provider("openrouter", "openai", "https://openrouter.ai/api/v1", key_names=("OPENROUTER_API_KEY",)),
         Provider(
             "ollama",
             "openai",
@@ -147,6 +192,14 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
     if not rest:
         raise ProviderUnknown(f"model={model!r} names a provider but no model.")
     return providers[name], rest
+
+
+def model_names(listed: Any) -> list[str]:
+    """Return the models' names in a provider's list of them; nothing where it has an unknown form."""
+    if not isinstance(listed, Mapping):
+        return []
+    models = listed.get("data") or listed.get("models") or ()
+    return [str(model.get("id") or model["name"]).removeprefix("models/") for model in models]
 
 
 def normalised(base_url: str) -> str:

@@ -46,17 +46,26 @@ _BY_WORD: dict[str, tuple[FailureType, str]] = {
             "project_spend_limit_exceeded",
             "organization_usage_limit_exceeded",
             "billing_hard_limit_reached",
+            # Anthropic's, in the details of a 429 that no wait clears.
+            "enforced_spend_limit_reached",
+            "contract_spend_limit_reached",
+            "linked_organization_spend_limit_reached",
         ),
         ("QuotaExhausted", "the account has no quota left"),
     ),
     "invalid_api_key": ("AuthFailed", "key rejected"),
+    "API_KEY_INVALID": ("AuthFailed", "key rejected"),  # Google says so in a 400
     "model_not_found": ("ModelNotFound", "the provider does not know the model"),
     "context_length_exceeded": ("ContextTooLong", "the prompt does not fit the model's context"),
     "content_policy_violation": ("ContentFiltered", "prompt refused by policy"),
     "content_filter": ("ContentFiltered", "prompt refused by policy"),
     "invalid_prompt": ("ContentFiltered", "prompt refused by policy"),
+    # A 402 of OpenRouter's that passes, unlike its others.
+    "openrouter_in_flight_budget": ("RateLimited", "rate limit"),
     "rate_limit_exceeded": ("RateLimited", "rate limit"),
     "overloaded_error": ("Overloaded", "the provider is overloaded"),
+    "provider_overloaded": ("Overloaded", "the provider is overloaded"),
+    "capacity_exceeded": ("Overloaded", "the provider is overloaded"),
     "insufficient_system_resource": ("Overloaded", "the provider is overloaded"),
 }
 _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
@@ -70,14 +79,19 @@ _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
     413: ("ContextTooLong", "the request is too large", "free"),
     422: ("BadRequest", "", "free"),
     429: ("RateLimited", "rate limit", "free"),
+    498: ("Overloaded", "the provider is overloaded", "free"),  # Groq's, where flex has no room
     504: ("ServerError", "gateway timeout", "maybe"),
     529: ("Overloaded", "the provider is overloaded", "free"),
 }
 _SLOW_DOWN_REASON = "the provider asks to slow down"
 _BY_PHRASE: tuple[tuple[str, tuple[FailureType, str]], ...] = (
     ("credit balance is too low", ("QuotaExhausted", "the account has no quota left")),
+    ("prepayment credits are depleted", ("QuotaExhausted", "the account has no quota left")),
+    ("reached your specified api usage limits", ("QuotaExhausted", "the account has no quota left")),
     ("prompt is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("maximum context length", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("exceed context limit", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("exceeds the maximum number of tokens", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("slow down", ("Overloaded", _SLOW_DOWN_REASON)),
     ("overloaded", ("Overloaded", "the provider is overloaded")),
 )
@@ -149,7 +163,8 @@ def _judged(status: int, headers: Mapping[str, str], complaint: Complaint) -> tu
         return _BY_STATUS[status]
     if status == 503 and complaint.message:
         return "Overloaded", "the provider is overloaded", "free"
-    return ("ServerError" if status >= 500 or "server_error" in complaint.words else "ProviderError"), "", "free"
+    is_theirs = status >= 500 or not complaint.words.isdisjoint(("server_error", "api_error"))
+    return ("ServerError" if is_theirs else "ProviderError"), "", "free"
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
@@ -223,9 +238,10 @@ def complaint_of(error: Any) -> Complaint | None:
         return None
     words = [str(error[name]) for name in ("code", "type", "status") if isinstance(error.get(name), (str, int))]
     metadata = error.get("metadata")
-    if isinstance(metadata, Mapping) and isinstance(metadata.get("error_type"), str):
-        words.append(metadata["error_type"])
+    if isinstance(metadata, Mapping):
+        words += [metadata[name] for name in ("error_type", "limit_source") if isinstance(metadata.get(name), str)]
     details = list(_details(error))
+    words += [str(detail[name]) for detail in details for name in ("error_code", "reason") if name in detail]
     waits = [seconds for detail in details if (seconds := _retry_delay(detail)) is not None]
     return Complaint(
         str(error.get("message") or ""),
@@ -238,6 +254,8 @@ def complaint_of(error: Any) -> Complaint | None:
 
 def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     details = error.get("details")
+    if isinstance(details, Mapping):
+        details = [details]  # Anthropic's way
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, Mapping):
             yield detail

@@ -1,17 +1,19 @@
 """The web application: which path leads where, and who is let in."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from types import ModuleType
 
 from aiohttp import web
 
-from . import openai
+from . import anthropic, gemini, openai
 from .bill import Bill
 from .delivery import deliver
 from .desk import Desk
 from .manners import Manners
 from .replies import Reply, packed
+from .wires import ANTHROPIC, GEMINI, NOTHING, OPENAI, RESPONSES, Wire
 
 MOST_BYTES = 64 * 2**20
 
@@ -39,8 +41,12 @@ class _Door:
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self.guard], client_max_size=MOST_BYTES)
         app.router.add_post("/v1/chat/completions", self.completions)
-        app.router.add_get("/v1/models", self.models)
-        app.router.add_get("/v1/models/{id}", self.model)
+        app.router.add_post("/v1/messages", self.messages)
+        app.router.add_post("/v1/responses", self.responses)
+        for version in ("/v1", "/v1beta"):  # Google's has both
+            app.router.add_post(version + "/models/{id}:generateContent", self.content)
+            app.router.add_get(version + "/models", self.models)
+            app.router.add_get(version + "/models/{id}", self.model)
         app.router.add_get("/_bill", self.show_bill)
         app.router.add_get("/_health", self.health)
         app.router.add_post("/_reset", self.reset)
@@ -53,33 +59,45 @@ class _Door:
         named = [request.headers.get("Host", "")] + ([origin.partition("://")[2]] if origin is not None else [])
         if not self.hosts.issuperset(map(str.lower, named)):
             refusal = openai.error(403, "The simulator answers to loopback names only.", code="host_not_allowed")
-            return await self.send(request, refusal)
+            return await self.say(request, refusal)
         try:
             return await handler(request)
         except openai.Rejected as rejected:
-            return await self.send(request, rejected.reply)
+            return await self.say(request, rejected.reply)
         except web.HTTPException as error:
             messages = {
                 404: f"Invalid URL ({request.method} {request.path})",
                 405: f"Not allowed to {request.method} on {request.path}.",
                 413: f"The request is larger than {MOST_BYTES} bytes.",
             }
-            return await self.send(request, openai.error(error.status, messages.get(error.status, error.reason)))
+            return await self.say(request, openai.error(error.status, messages.get(error.status, error.reason)))
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, OPENAI)
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, ANTHROPIC, {"version": request.headers.get("anthropic-version", "")})
+
+    async def responses(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, RESPONSES)
+
+    async def content(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, GEMINI, {"model": request.match_info["id"]})
+
+    async def answer(self, request: web.Request, wire: Wire, given: Mapping[str, str] = NOTHING) -> web.StreamResponse:
         raw = await request.read()
-        with self.desk.serve(raw, request.headers.get("Authorization", "")) as served:
+        with self.desk.serve(raw, _authorization(request), wire, given) as served:
             if served.seconds:
                 await asyncio.sleep(served.seconds)
-            return await self.send(request, served.reply, served.seconds)
+            return await self.send(request, served.reply, served.seconds, wire)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         self.check_key(request)
-        return await self.send(request, openai.models())
+        return await self.send(request, _LISTS[_wire_of(request).name].models())
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         self.check_key(request)
-        return await self.send(request, openai.model(request.match_info["id"]))
+        return await self.say(request, _LISTS[_wire_of(request).name].model(request.match_info["id"]))
 
     async def show_bill(self, request: web.Request) -> web.StreamResponse:
         self.check_key(request)
@@ -97,8 +115,31 @@ class _Door:
         return await self.send(request, Reply(200, packed({"status": "reset"})))
 
     def check_key(self, request: web.Request) -> None:
-        self.desk.check_key(request.headers.get("Authorization", ""))
+        self.desk.check_key(_authorization(request))
 
-    async def send(self, request: web.Request, reply: Reply, seconds: float = 0.0) -> web.StreamResponse:
+    async def say(self, request: web.Request, reply: Reply) -> web.StreamResponse:
+        wire = _wire_of(request)
+        return await self.send(request, wire.say(reply), wire=wire)
+
+    async def send(
+        self, request: web.Request, reply: Reply, seconds: float = 0.0, wire: Wire = OPENAI
+    ) -> web.StreamResponse:
         faults = self.desk.manners.faults
-        return await deliver(request, reply, self.desk.headers(seconds), faults.stall_seconds)
+        return await deliver(request, reply, self.desk.headers(seconds, wire), faults.stall_seconds)
+
+
+_LISTS: Mapping[str, ModuleType] = {"openai": openai, "anthropic": anthropic, "gemini": gemini}
+
+
+def _wire_of(request: web.Request) -> Wire:
+    """Return whose words a request speaks, by its headers: paths are shared, as that of the models."""
+    if "anthropic-version" in request.headers:
+        return ANTHROPIC
+    is_google = "x-goog-api-key" in request.headers or request.path.endswith(":generateContent")
+    return GEMINI if is_google else OPENAI
+
+
+def _authorization(request: web.Request) -> str:
+    """Return the header of that name, or the key from where the vendor has it."""
+    key = request.headers.get("x-api-key", request.headers.get("x-goog-api-key"))
+    return request.headers.get("Authorization", "") if key is None else f"Bearer {key}"

@@ -4,21 +4,22 @@ import hashlib
 import hmac
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 
-from . import openai, openai_faults, openai_read
+from . import openai, openai_faults
 from .answers import answers_to
 from .asks import Ask
 from .bill import Bill
 from .ledger import Line
-from .limiter import Limiter
+from .limiter import Limiter, RateLimits
 from .manners import Manners
 from .prefixes import Prefixes
 from .replies import Reply
 from .schemas import BadSchema
+from .wires import NOTHING, OPENAI, Wire
 
 
 class Served(NamedTuple):
@@ -64,7 +65,8 @@ class Desk:
         self.wall = wall
         self._clock = clock
         self._born = clock()
-        self._limiter: Limiter | None = None
+        self._limits: RateLimits | None = None
+        self._limiters: dict[str, Limiter] = {}
         self.prefixes = Prefixes()
         self._serial = itertools.count(1)
 
@@ -74,28 +76,32 @@ class Desk:
         return self.manners.outage(self._clock() - self._born) if self.manners.outages else None
 
     @contextmanager
-    def serve(self, raw: bytes, authorization: str) -> Iterator[Served]:
-        """Take in a request for a chat completion and charge it; the call is over where the context ends.
+    def serve(
+        self, raw: bytes, authorization: str, wire: Wire = OPENAI, given: Mapping[str, str] = NOTHING
+    ) -> Iterator[Served]:
+        """Take in a request for an answer and charge it; the call is over where the context ends.
 
         Whoever hangs up meanwhile pays all the same.
 
         Args:
             raw: its body.
             authorization: its header of that name, empty if it has none.
+            wire: whose words it speaks.
+            given: what it says beside its body, such as a version.
         """
         ask, reply = None, None
         try:
             self.check_key(authorization)
-            ask = openai_read.read(raw)
+            ask = wire.read(raw, given)
         except openai.Rejected as rejected:
-            reply = rejected.reply
+            reply = wire.say(rejected.reply)
         request_hash = ask.hash if ask is not None else hashlib.sha256(raw).hexdigest()
         attempt = self.bill.enter(request_hash)
         reserve = None
         try:
             if ask is not None:
                 ask = replace(ask, cached_tokens=self.prefixes.tokens_of(ask.marks)) if ask.marks else ask
-                reply, reserve = self._reply_to(ask, attempt)
+                reply, reserve = self._reply_to(ask, attempt, wire)
                 if reply.billed:
                     self.prefixes.keep(ask.marks)
             assert reply is not None
@@ -123,17 +129,16 @@ class Desk:
         if scheme.lower() != "bearer" or not hmac.compare_digest(given, self.manners.key.encode()):
             raise openai.Rejected(openai.bad_key(presented))
 
-    def headers(self, seconds: float = 0.0) -> dict[str, str]:
-        """Return the headers that every response has, one that took so long."""
-        return {
-            **openai.HEADERS,
-            "server": "simulator",
-            "x-request-id": f"req_{next(self._serial):032x}",
-            "openai-processing-ms": str(1 + round(1000 * seconds)),
-        }
+    def headers(self, seconds: float = 0.0, wire: Wire = OPENAI) -> dict[str, str]:
+        """Return the headers that every response on a wire has, one that took so long."""
+        return {"server": "simulator", **wire.headers(f"req_{next(self._serial):032x}", seconds)}
 
-    def _reply_to(self, ask: Ask, attempt: int) -> tuple[Reply, _Reserve | None]:
-        """Answer a question, refuse it, or let it go wrong."""
+    def _reply_to(self, ask: Ask, attempt: int, wire: Wire) -> tuple[Reply, _Reserve | None]:
+        """Answer a question, refuse it, or let it go wrong, in the words of its wire."""
+        reply, reserve = self._answer(ask, attempt, wire)
+        return wire.say(reply), reserve
+
+    def _answer(self, ask: Ask, attempt: int, wire: Wire) -> tuple[Reply, _Reserve | None]:
         try:
             answers = answers_to(ask, self.manners.seed)
         except BadSchema as error:
@@ -144,14 +149,14 @@ class Desk:
         outage = self.outage
         if outage is not None:
             return openai_faults.go_wrong(outage, ask, body, faults), None
-        limiter = self._limiter_of_now()
+        limiter = self._limiter_of_now(wire)
         if limiter is None:
             return self._good_or_not(ask, attempt, body), None
         answer_tokens = ask.choices * ask.allowance if ask.allowance else body["usage"]["completion_tokens"]
         reserve = _Reserve(limiter, ask.prompt_tokens + answer_tokens)
         verdict = limiter.enter(reserve.tokens)
         if not verdict.admitted:
-            return openai.limited(ask, verdict), None
+            return wire.limited(ask, verdict), None
         reply = self._good_or_not(ask, attempt, body)
         return replace(reply, headers={**verdict.headers, **reply.headers}), reserve
 
@@ -160,10 +165,15 @@ class Desk:
         fault = faults.choose(ask.hash, attempt, ask.text)
         return openai.good(body) if fault is None else openai_faults.go_wrong(fault, ask, body, faults)
 
-    def _limiter_of_now(self) -> Limiter | None:
+    def _limiter_of_now(self, wire: Wire) -> Limiter | None:
         limits = self.manners.limits
+        if limits is not self._limits:
+            self._limits = limits
+            self._limiters.clear()
         if limits is None:
-            self._limiter = None
-        elif self._limiter is None or self._limiter.limits is not limits:
-            self._limiter = Limiter(limits, self._clock, self.wall)
-        return self._limiter
+            return None
+        limiter = self._limiters.get(wire.name)
+        if limiter is None:
+            named = limits if limits.headers != "openai" else replace(limits, headers=wire.limit_headers)
+            limiter = self._limiters[wire.name] = Limiter(named, self._clock, self.wall)
+        return limiter

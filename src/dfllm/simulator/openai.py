@@ -13,9 +13,17 @@ from .replies import Delivery, Reply, packed
 
 Body = dict[str, Any]
 
-HEADERS = {"openai-organization": "org-simulator", "openai-version": "2020-10-01"}
-
 _BORN = 1_735_689_600  # the models' birthday, 2025-01-01
+
+
+def headers(request_id: str, seconds: float) -> dict[str, str]:
+    """Return the headers of every response, one that took so long."""
+    return {
+        "openai-organization": "org-simulator",
+        "openai-version": "2020-10-01",
+        "x-request-id": request_id,
+        "openai-processing-ms": str(1 + round(1000 * seconds)),
+    }
 
 
 class Rejected(Exception):

@@ -1,0 +1,201 @@
+"""The Anthropic dialect: messages.
+
+Since 2026-10-21 the API refuses `temperature`, `top_p` and `top_k`, at any value; the version before takes them for the
+models that still know them. So the version follows from what is asked: the newer one, unless one of them is.
+
+Source: the official SDK's ``types`` and https://platform.claude.com/docs/en/api/messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from dfllm._core.errors import OptionError
+from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._wire.bodies import added, failed, loosely, named, refuse, refused
+from dfllm._wire.schemas import for_anthropic
+from dfllm._wire.status import cleaned
+
+PATH = "/v1/messages"
+MODELS_PATH = "/v1/models"
+VERSION = "2026-10-21"
+SAMPLING_VERSION = "2023-06-01"
+#: The API wants a limit. Thinking counts towards it, so a tight one would leave nothing to say.
+MAX_TOKENS = 8192
+
+#: What `extra` must not set: the library decides these, and answers would be lost or mixed up.
+RESERVED = frozenset({"model", "messages", "system", "max_tokens", "stream", "output_config"})
+_SAMPLING = frozenset({"temperature", "top_p", "top_k"})
+#: Ways to think that need no number; every other word of `reasoning` is an effort.
+_THINKING = ("adaptive", "disabled", "between_tools")
+
+_text = msgspec.json.Encoder().encode
+
+
+def headers(terms: Terms) -> Mapping[str, str]:
+    """Return the headers of a request under these terms; ``{key}`` stands for the API key."""
+    extra = json.loads(terms.extra) if terms.extra else {}
+    asks = terms.temperature is not None or terms.top_p is not None or not _SAMPLING.isdisjoint(extra)
+    return {"x-api-key": "{key}", "anthropic-version": SAMPLING_VERSION if asks else VERSION}
+
+
+def encode(request: Request) -> bytes:
+    """Return the body of one request."""
+    return encoder(request.terms)(request.messages)
+
+
+def encoder(terms: Terms) -> Callable[[Messages], bytes]:
+    """Return the function from messages to bodies under these terms; all but the messages is written once."""
+    head = b'{"model":' + _text(terms.model) + b',"messages":['
+    tail = b"]," + msgspec.json.encode(_parameters(terms))[1:-1] + b"}"
+
+    def body(messages: Messages) -> bytes:
+        turns = []
+        rules = []
+        for message in messages:
+            content = _text(message.content)
+            if message.role in ("system", "developer"):
+                rules.append(content)
+            else:
+                turns.append(b'{"role":"%b","content":%b}' % (message.role.encode(), content))
+        whole = head + b",".join(turns) + tail
+        return whole[:-1] + b',"system":' + _system(rules) + b"}" if rules else whole
+
+    return body
+
+
+def _system(rules: list[bytes]) -> bytes:
+    if len(rules) == 1:
+        return rules[0]
+    return b"[" + b",".join(b'{"type":"text","text":%b}' % text for text in rules) + b"]"
+
+
+def _parameters(terms: Terms) -> dict[str, Any]:
+    extra = added(terms, RESERVED)
+    refuse("Anthropic", seed=terms.seed)
+    if terms.max_tokens is None:
+        raise OptionError("Anthropic wants max_tokens.")
+    if terms.temperature is not None and terms.temperature > 1:
+        raise OptionError(f"Anthropic takes a temperature from 0 to 1; found {terms.temperature:g}.")
+    thinking = terms.reasoning if terms.reasoning in _THINKING else None
+    output = {
+        "effort": terms.reasoning if thinking is None else None,
+        "format": json.loads(terms.schema) if terms.schema else None,
+    }
+    options = {
+        "max_tokens": terms.max_tokens,
+        "temperature": terms.temperature,
+        "top_p": terms.top_p,
+        "stop_sequences": terms.stop,
+        "thinking": {"type": thinking} if thinking is not None else None,
+        "output_config": {name: value for name, value in output.items() if value is not None} or None,
+    }
+    return {name: value for name, value in options.items() if value is not None} | extra
+
+
+def response_format(schema: str, *, strict: bool) -> str:
+    """Return the part of the body that asks for this JSON schema, within what the API takes.
+
+    Raises:
+        OptionError: nothing within that means the same.
+    """
+    return f'{{"type":"json_schema","schema":{for_anthropic(schema)}}}'
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str = ""
+    text: str | None = None
+
+
+class _Thought(msgspec.Struct, gc=False):
+    thinking_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+    output_tokens_details: _Thought | None = None
+
+
+class _Stop(msgspec.Struct, gc=False):
+    category: str | None = None
+    explanation: str | None = None
+
+
+class _Body(msgspec.Struct, gc=False):
+    content: list[_Block] | None = None
+    stop_reason: str | None = None
+    stop_details: _Stop | None = None
+    model: str | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_NO_USAGE = _Usage()
+
+
+def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """Return what an HTTP answer means for its row; headers are looked up by lower-case name."""
+    return named(decode(body), headers) if status == 200 else refused(status, headers, body)
+
+
+def decode(body: bytes) -> Outcome:
+    """Return what the body of a 200 says. The same bytes always give the same Outcome."""
+    try:
+        said = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = loosely(body, _Body, "a message")
+        if isinstance(found, Failure):
+            return found
+        said = found
+    if said.content is None or (not said.content and said.stop_reason is None):
+        return failed(said.error, paid=said.usage is not None, nothing="no content")
+    text = "".join(block.text for block in said.content if block.type == "text" and block.text)
+    return _judged(said, _response(said, text))
+
+
+def _response(said: _Body, text: str) -> Response:
+    usage = said.usage or _NO_USAGE
+    thought = usage.output_tokens_details
+    read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    return Response(
+        text,
+        said.stop_reason or "end_turn",
+        # What was read from or written to the cache is not in input_tokens.
+        usage.input_tokens + read + written if usage.input_tokens is not None else None,
+        usage.output_tokens,
+        read,
+        (thought.thinking_tokens or 0) if thought else 0,
+        said.model,
+    )
+
+
+def _judged(said: _Body, response: Response) -> Outcome:
+    """Return the outcome of a message by why it ended; each was paid for."""
+    finish, text = response.finish, response.text
+    if finish == "refusal":
+        stop = said.stop_details or _Stop()
+        reason = cleaned(stop.explanation or stop.category or "the model declined")
+        return Failure("Refused", reason, "paid", response=response)
+    if finish == "max_tokens":
+        tokens = response.tokens_out
+        if not text.strip() and response.tokens_reasoning:
+            return Failure("Truncated", f"all {tokens} tokens were reasoning", "paid", response=response)
+        reason = f"{tokens} output tokens" if tokens is not None else "output tokens used up"
+        return Failure("Truncated", reason, "paid", response=response)
+    if finish == "model_context_window_exceeded":
+        return Failure("Truncated", "the model's context was full", "paid", response=response)
+    if finish == "tool_use" or any(block.type == "tool_use" for block in said.content or ()):
+        return Failure("InvalidOutput", "function call", "paid", response=response)
+    if finish == "pause_turn":
+        return Failure("Truncated", "the provider paused its turn", "paid", response=response)
+    if not text.strip():
+        return Failure("EmptyResponse", "blank", "paid", response=response)
+    return response

@@ -1,0 +1,83 @@
+"""The dialects by name: each wire format is one file of pure functions, and this is what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from dfllm._core.charges import Rule
+from dfllm._core.types import Messages, Outcome, Terms
+from dfllm._wire import anthropic, gemini, openai, openai_responses
+
+
+class Dialect(NamedTuple):
+    """One wire format, as pure functions.
+
+    Attributes:
+        path: where questions are posted, below the base URL; ``{model}`` in it stands for the model.
+        models_path: where the models are listed.
+        encoder: from terms to the function that writes bodies.
+        read: from status, headers and body to the row's Outcome.
+        decode: the same for a body of a 200, as the store keeps it.
+        response_format: from a JSON schema to the part of the body that asks for it.
+        headers: from terms to what this wire wants beside the usual headers; ``{key}`` stands for the API key.
+        max_tokens: the limit of output tokens where the API wants one and the user names none.
+        charges: what the rate limits of those who speak it count.
+        lacks: options it has no place for.
+        images: whether a turn may show images.
+    """
+
+    path: str
+    models_path: str
+    encoder: Callable[[Terms], Callable[[Messages], bytes]]
+    read: Callable[[int, Mapping[str, str], bytes], Outcome]
+    decode: Callable[[bytes], Outcome]
+    response_format: Callable[..., str]
+    headers: Callable[[Terms], Mapping[str, str]] = lambda terms: {}
+    max_tokens: int | None = None
+    charges: Rule = "openai"
+    lacks: tuple[str, ...] = ()
+    images: bool = False
+
+    def path_for(self, terms: Terms) -> str:
+        """Return where questions under these terms are posted, below the base URL."""
+        return self.path.replace("{model}", quote(terms.model, safe=""))
+
+
+DIALECTS: Mapping[str, Dialect] = {
+    "openai": Dialect(
+        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
+    ),
+    "anthropic": Dialect(
+        anthropic.PATH,
+        anthropic.MODELS_PATH,
+        anthropic.encoder,
+        anthropic.read,
+        anthropic.decode,
+        anthropic.response_format,
+        anthropic.headers,
+        anthropic.MAX_TOKENS,
+        "anthropic",
+        ("seed",),
+    ),
+    "gemini": Dialect(
+        gemini.PATH,
+        gemini.MODELS_PATH,
+        gemini.encoder,
+        gemini.read,
+        gemini.decode,
+        gemini.response_format,
+        gemini.headers,
+        charges="gemini",
+    ),
+    "openai-responses": Dialect(
+        openai_responses.PATH,
+        openai_responses.MODELS_PATH,
+        openai_responses.encoder,
+        openai_responses.read,
+        openai_responses.decode,
+        openai_responses.response_format,
+        lacks=("seed", "stop"),
+    ),
+}

@@ -1,0 +1,65 @@
+"""The wires it speaks: each reads questions of its own, and says in its own words what was made up in OpenAI's.
+
+Answers, faults and refusals are made once, as chat completions, and said again here. What is no JSON object, such as
+a page of HTML or half of a body, is the same on every wire.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import anthropic, anthropic_read, gemini, gemini_read, openai, openai_read, responses
+from .asks import Ask
+from .limit_headers import Style
+from .limiter import Verdict
+from .replies import Reply, packed
+
+NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One vendor's words.
+
+    Attributes:
+        name: whose.
+        read: from a body, and what was given beside it, to a question; raises Rejected.
+        headers: from a request id and seconds to the headers of every response.
+        limit_headers: how it tells of its limits.
+        answer: from a chat completion to the body of its own; None where that is its own.
+        error: from a status and an error as OpenAI's to its own; None where that is its own.
+        limited: from a question and what the limiter said of it to a refusal.
+    """
+
+    name: str
+    read: Callable[[bytes, Mapping[str, str]], Ask]
+    headers: Callable[[str, float], dict[str, str]]
+    limit_headers: Style = "openai"
+    answer: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    error: Callable[[int, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    limited: Callable[[Ask, Verdict], Reply] = openai.limited
+
+    def say(self, reply: Reply) -> Reply:
+        """Return a reply in the words of this wire."""
+        if self.answer is None or reply.content_type != "application/json":
+            return reply
+        try:
+            body = json.loads(reply.body)
+        except ValueError:  # nothing, half of something, or packed: no words to change
+            return reply
+        if not isinstance(body, dict):
+            return reply
+        if "choices" in body:
+            return replace(reply, body=packed(self.answer(body)))
+        if self.error is not None and isinstance(body.get("error"), dict):
+            return replace(reply, body=packed(self.error(reply.status, body["error"])))
+        return reply
+
+
+OPENAI = Wire("openai", lambda raw, given: openai_read.read(raw), openai.headers)
+ANTHROPIC = Wire(
+    "anthropic", anthropic_read.read, anthropic.headers, "anthropic", anthropic.message, anthropic.error_body
+)
+GEMINI = Wire("gemini", gemini_read.read, gemini.headers, "none", gemini.content, gemini.error_body, gemini.limited)
+RESPONSES = Wire("openai-responses", responses.read, openai.headers, "openai", responses.response)
