@@ -30,7 +30,6 @@ from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
-from dfllm._wire.providers import Dialect
 
 Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
 Source: TypeAlias = Literal["store", "live"]
