@@ -6,6 +6,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import warnings
 from contextlib import closing
 from pathlib import Path
 
@@ -182,6 +183,33 @@ def test_books_add_up(simulator):
     assert [2] == dfllm.runs("model")["runs"].tolist()
     with pytest.raises(dfllm.OptionError, match="'run', 'day', 'tag', 'model'; found 'week'"):
         dfllm.runs("week")
+
+
+def test_plan_covers_the_bill_and_comes_near_it(simulator):
+    """High covers what is paid, with trouble too; after fifty answers likely is within a tenth."""
+    simulator(faults=Faults(rates={"length": 0.1, "500": 0.1, "reset_mid": 0.05}, seed=3))
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "says", "très", "bien"]
+    texts = [" ".join(words[n % 7 :] + words[: n % 11]) + f" {n}" for n in range(150)]
+    df = pd.DataFrame({"text": texts})
+    options = {"model": "simulator/small", "max_tokens": 60}
+    dfllm.configure(prices={"simulator/small": {"input": 1.0, "output": 4.0}})
+    prompt = "What of this: {{ text }}"
+
+    guess = df.llm.plan(prompt, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dfllm.RowsFailedWarning)
+        df[:60].llm.complete(prompt, **options)
+        first = dfllm.last_run().to_dict()
+        plan = df.llm.plan(prompt, **options)
+        df.llm.complete(prompt, **options)
+        second = dfllm.last_run().to_dict()
+
+    paid = [1e9 * (run["cost_usd"] + run["maybe_usd"]) for run in (first, second)]
+    assert sum(paid) <= guess.cost.high
+    assert paid[1] <= plan.cost.high
+    assert plan.learnt >= 40
+    assert abs(plan.tokens_in.likely - second["tokens_in"]) <= 0.1 * second["tokens_in"]
+    assert plan.missing <= 150 - 50
 
 
 def test_processes_share_a_budget(simulator, tmp_path):

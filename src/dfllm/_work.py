@@ -7,7 +7,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import NamedTuple
 
 import pandas as pd
@@ -29,10 +28,11 @@ from dfllm._core.prefix import prompt_cache_key, shared_of
 from dfllm._core.schema import Schema, schema_of
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
-from dfllm._core.types import Failure, Key, Messages
+from dfllm._core.types import Failure
 from dfllm._core.warned import warn
 from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
 from dfllm._options import OnError, Options, check_choices, labels_of
+from dfllm._planning import plan_of
 from dfllm._run import loop
 from dfllm._run.desk import Desk, Order, Sink
 from dfllm._run.engine import Engine
@@ -50,7 +50,6 @@ from dfllm._run.tally import Tally
 from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import identity_of, normalised, split
 
-_PREVIEWS = 3
 #: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
 _MANY = 0.2
 _ADVICE = {
@@ -191,7 +190,7 @@ class Work:
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
-            context=partial(window_of, provider.name, model),
+            context=partial(window_of, provider.prices or provider.name, model),
             images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
             if self._images
             else None,
@@ -216,39 +215,14 @@ class Work:
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
         self.order = resumed(self.order, self._refresh(), self._store(), sends=False)
-        desk = Desk(self.order, self._store())
-        known: set[Key] = set()
-        missing: set[Key] = set()
-        skipped = failed = 0
-        previews: list[Messages] = []
-        problems: list[tuple[int, str]] = []
-        for start, stop in desk.windows():
-            if len(previews) < _PREVIEWS:
-                rendered = (one for one in desk.rendered(start, stop)[1] if not isinstance(one, Failure))
-                previews += islice(rendered, _PREVIEWS - len(previews))
-            window = desk.prepare(start, stop)
-            missing.update(one.key for one in window.missing)
-            for place, one in enumerate(window.settled):
-                if one is None:
-                    continue
-                if one.key is not None:
-                    known.add(one.key)
-                elif isinstance(one.outcome, Failure) and one.outcome.type == "Skipped":
-                    skipped += 1
-                else:
-                    failed += 1
-                    problems += [(start + place, str(one.outcome))] if len(problems) < _PREVIEWS else []
-        return Plan(
-            self.model,
-            rows=len(self.frame),
-            distinct=len(known) + len(missing),
-            known=len(known),
-            missing=len(missing),
-            skipped=skipped,
-            failed=failed,
-            previews=tuple(previews),
-            problems=tuple(problems),
+        return plan_of(
+            Desk(self.order, self._store()),
+            self.order,
+            self.settings,
+            model=self.model,
+            schema=self.schema,
             shared=self._shared,
+            price_as=self._price_as,
         )
 
     def run(self, sink: Sink | None = None) -> Ending:

@@ -287,4 +287,10 @@ def plan(*, as_json: bool, **given: Any) -> None:
     facts["previews"] = [
         [{"role": message.role, "content": message.content} for message in messages] for messages in made.previews
     ]
+    for name in ("tokens_in", "tokens_out"):
+        facts[name] = facts[name]._asdict()
+    for name in ("cost", "batch_cost"):
+        found = facts.pop(name)
+        usd = None if found is None else {kind: nano and nano / 1e9 for kind, nano in found._asdict().items()}
+        facts[f"{name}_usd"] = usd
     click.echo(line(facts))

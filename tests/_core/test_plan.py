@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from dfllm._core.estimate import Range
 from dfllm._core.plan import Plan
 from dfllm._core.prefix import Shared
 from dfllm._core.types import Message
@@ -75,3 +76,47 @@ def test_plan_is_its_counts():
     assert PLAN == replace(PLAN, run=lambda: 1)
     assert PLAN != replace(PLAN, known=1)
     assert None is PLAN.run()
+
+
+MONEY = replace(
+    PLAN,
+    tokens_in=Range(900, 1_000, 4_000),
+    tokens_out=Range(90, 100, None),
+    cost=Range(10_000_000, 20_000_000, None),
+    price="price of gpt from somewhere",
+)
+
+
+def test_plan_says_what_it_costs():
+    """Tokens and cost from, about and up to; where the price is from; whether it is a guess."""
+    bounded = replace(MONEY, tokens_out=Range(90, 100, 500), cost=Range(10**7, 2 * 10**7, 10**9), learnt=50)
+
+    assert [
+        "  input    about 1,000 tokens  at least 900 tokens, at most 4,000 tokens",
+        "  output   about 100 tokens  at least 90 tokens, no upper bound: say max_tokens=",
+        "  cost     about $0.02000  at least $0.01000, no upper bound: say max_tokens=",
+        "           price of gpt from somewhere",
+        "           tokens guessed from the text; known answers would make it better",
+    ] == str(MONEY).splitlines()[3:]
+    assert "  cost     about $0.02000  at least $0.01000, at most $1.00" in str(bounded)
+    assert "tokens estimated from 50 known answers" in str(bounded)
+    assert "  batch    about $0.01000" in str(replace(bounded, batch_cost=Range(10**6, 10**7, 10**8)))
+
+
+def test_unknown_price_is_said():
+    """And no cost is made up."""
+    said = str(replace(MONEY, cost=None, price="price unknown: tell it"))
+
+    assert "  cost     unknown" in said
+    assert "price unknown: tell it" in said
+
+
+def test_page_shows_it_and_runs_nothing():
+    """Counts, money and the first prompts; whatever a prompt says stays text."""
+    evil = ((Message("user", "<script>alert(1)</script>"),),)
+    html = replace(MONEY, previews=evil, failed=1, problems=((3, "<img src=x onerror=alert(1)>"),))._repr_html_()
+
+    assert "<script>" not in html
+    assert "<img" not in html
+    for text in ("openai/gpt", "10,000", "about $0.02000", "price of gpt from somewhere", "&lt;script&gt;", "row 3"):
+        assert text in html

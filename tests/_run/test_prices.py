@@ -1,7 +1,9 @@
 """Prices: to the last nanodollar what `genai-prices` says, without asking it for each row."""
 
 import random
+import re
 import sys
+from decimal import Decimal
 from fractions import Fraction
 
 import pandas as pd
@@ -10,7 +12,7 @@ from genai_prices import Usage, calc_price, data
 
 import dfllm
 from dfllm._core.types import Response
-from dfllm._run.prices import pricer
+from dfllm._run.prices import pricer, source_of, surcharge_of
 
 FLAT = [("openai", "gpt-4o-mini"), ("openai", "gpt-4.1-nano"), ("openai", "o3")]
 TIERED = [("google", "gemini-2.5-pro"), ("anthropic", "claude-sonnet-4-5"), ("openai", "gpt-5.4")]
@@ -99,7 +101,8 @@ def test_more_cached_than_read_is_taken_as_all():
 
 def test_data_is_loaded_by_the_first_answer_and_not_before(monkeypatch):
     """A quarter of a second that a fully known run never pays."""
-    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    for name in ("genai_prices", "genai_prices.data_snapshot"):
+        monkeypatch.setitem(sys.modules, name, None)
     price = pricer("openai", "gpt-4o-mini")
 
     assert None is price(Response(""))
@@ -116,3 +119,87 @@ def test_another_server_of_a_known_name_has_no_known_price(simulator, monkeypatc
 
     assert made["completion_cost"].isna().all()
     assert None is dfllm.last_run().to_dict()["cost_usd"]
+
+
+BATCHED = [("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-5"), ("google", "gemini-2.5-flash")]
+
+
+@pytest.mark.parametrize(("provider", "model"), BATCHED)
+def test_batch_price_is_that_of_the_data(provider, model):
+    """By the data's own calculation in its batch context, and lower than live."""
+    live, batch = pricer(provider, model), pricer(provider, model, batch=True)
+
+    for used in usages(60):
+        usage = Usage(input_tokens=used.tokens_in, cache_read_tokens=used.tokens_cached, output_tokens=used.tokens_out)
+        told = calc_price(usage, model, provider_id=provider, price_context={"processing": "batch"})
+        assert round(told.total_price * 10**9) == batch(used)
+        assert batch(used) < live(used) or live(used) == 0
+
+
+def test_batch_price_that_is_not_stated_is_unknown():
+    """The data gives the full price in silence where its context does not match; that is no batch price."""
+    used = Response("", tokens_in=1_000, tokens_out=100)
+    model = next(
+        one.id
+        for provider in data.providers
+        if provider.id == "openai"
+        for one in provider.models
+        if not one.price_variants and pricer("openai", one.id)(used)
+    )
+
+    assert None is pricer("openai", model, batch=True)(used)
+
+
+def test_users_price_goes_before_the_datas():
+    """Also for batch, as a share; without one it is unknown."""
+    told = {"input": 1.0, "output": 4.0, "cached_input": 0.1}
+    used = Response("", tokens_in=1_000, tokens_cached=400, tokens_out=10)
+
+    assert 600_000 + 40_000 + 40_000 == pricer("openai", "gpt-4o-mini", told)(used)
+    assert 340_000 == pricer(None, "mine", {**told, "batch": 0.5}, batch=True)(used)
+    assert None is pricer("openai", "gpt-4o-mini", told, batch=True)(used)
+
+
+def test_written_to_the_cache_is_billed_and_bounded():
+    """Where a provider bills it apart: in the price, and as a surcharge on what a request may cost at most."""
+    price, surcharge = pricer("anthropic", "claude-sonnet-4-5"), surcharge_of("anthropic", "claude-sonnet-4-5")
+    plain, written = (Response("", tokens_in=1_000, tokens_out=0, tokens_written=count) for count in (0, 1_000))
+
+    assert price(written) == price(plain) * Decimal("1.25")
+    assert Decimal("1.25") == surcharge()
+    assert 1 == surcharge_of("openai", "gpt-4o-mini")() == surcharge_of(None, "x")() == surcharge_of("openai", "none")()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("openai", "gpt-4o-mini", None), r"price of gpt-4o-mini from genai-prices [\d.]+, data of \d{4}-\d\d-\d\d"),
+        (("openai", "gpt-4o-mini", {"input": 1, "output": 1}), r"price as told by configure\(prices=...\)"),
+        ((None, "mine", None), r"price unknown: tell it with dfllm.configure\(prices=.*"),
+        (("openai", "no-such-model", None), r"price unknown: .*"),
+    ],
+)
+def test_price_says_where_it_is_from(asked, said):
+    """Source and date, or what to do."""
+    assert re.fullmatch(said, source_of(*asked))
+
+
+@pytest.mark.parametrize(
+    ("prices", "said"),
+    [
+        ([], "prices takes a mapping from 'provider/model' to prices; found list"),
+        ({"mine": {"input": 1, "output": 1}}, "prices takes entries such as"),
+        ({"a/b": {"input": 1}}, "says nothing of 'output'"),
+        (
+            {"a/b": {"input": 1, "output": 1, "cached": 1}},
+            "has 'cached'; it takes 'input', 'output'",
+        ),
+        ({"a/b": {"input": -1, "output": 1}}, "takes USD per million tokens; found -1"),
+        ({"a/b": {"input": 1, "output": 1, "batch": 50}}, "is a share of the price, such as 0.5; found 50"),
+    ],
+    ids=["list", "no provider", "no output", "unknown", "below 0", "percent"],
+)
+def test_prices_that_are_none_are_refused(prices, said):
+    """With what was found, before anything is sent."""
+    with pytest.raises(dfllm.OptionError, match=re.escape(said)):
+        dfllm.configure(prices=prices)

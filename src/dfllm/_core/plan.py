@@ -6,9 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dfllm._core.budget import dollars
 from dfllm._core.controls import visible
+from dfllm._core.estimate import NO_TOKENS, Range
+from dfllm._core.plan_page import page
 from dfllm._core.prefix import LEAST_TOKENS, NOTHING, Shared
-from dfllm._core.types import Messages
+from dfllm._core.types import Message, Messages
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -26,6 +29,12 @@ class Plan:
         previews: the first rendered conversations.
         problems: the first rows that cannot be sent, by position, with their error text.
         shared: what all prompts begin with and what else they share, in tokens as they are guessed.
+        tokens_in: input tokens of what would be sent, as low, likely and high.
+        tokens_out: output tokens likewise; high is None where nothing bounds them.
+        cost: what that costs live, in 1e-9 USD; None where the price is unknown.
+        batch_cost: what it would cost at the provider's batch price; None where that is unknown.
+        price: where the price is from and of when, or that it is unknown and what to do.
+        learnt: how many known answers the estimate was put right by; 0 is a guess.
         run: carries the plan out and returns the frame, as the call itself would.
     """
 
@@ -39,10 +48,60 @@ class Plan:
     previews: Sequence[Messages] = ()
     problems: Sequence[tuple[int, str]] = ()
     shared: Shared = NOTHING
+    tokens_in: Range = NO_TOKENS
+    tokens_out: Range = NO_TOKENS
+    cost: Range | None = None
+    batch_cost: Range | None = None
+    price: str = ""
+    learnt: int = 0
     run: Callable[[], Any] = field(default=lambda: None, compare=False)
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _money(self) -> list[tuple[str, str, str, str]]:
+        """Return tokens and cost, each as a name, low, likely and high; nothing where nothing is to be paid."""
+        if not self.price:
+            return []
+        rows = [
+            _ranged("input", self.tokens_in, lambda count: f"{count:,} tokens"),
+            _ranged("output", self.tokens_out, lambda count: f"{count:,} tokens"),
+        ]
+        rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
+        if self.batch_cost is not None:
+            rows.append(_ranged("batch", self.batch_cost, dollars))
+        return rows
+
+    def _notes(self) -> list[str]:
+        if not self.price:
+            return []
+        if self.learnt:
+            return [f"tokens estimated from {self.learnt:,} known answers"]
+        return ["tokens guessed from the text; known answers would make it better"]
+
+    def _repr_html_(self) -> str:
+        green, blue, grey, red = "#2e7d32", "#1565c0", "#757575", "#c62828"
+        counts = [
+            ("rows", self.rows, "inherit"),
+            ("distinct", self.distinct, "inherit"),
+            ("known", self.known, blue),
+            ("to send", self.missing, green),
+            ("skipped", self.skipped, grey),
+            ("cannot be sent", self.failed, red if self.failed else grey),
+        ]
+        cut = [[Message(message.role, _cut(message.content)) for message in messages] for messages in self.previews]
+        return page(
+            {
+                "model": self.model,
+                "counts": [(name, f"{count:,}", colour) for name, count, colour in counts],
+                "money": self._money(),
+                "price": self.price,
+                "notes": self._notes(),
+                "problems": self.problems,
+                "failed": f"{self.failed:,}",
+                "previews": cut,
+            }
+        )
 
     def __str__(self) -> str:
         lines = [
@@ -55,6 +114,11 @@ class Plan:
         if self.failed:
             lines.append(f"  failed   {self.failed:,}  rows that cannot be sent")
         lines += [f"    row {position}: {error}" for position, error in self.problems]
+        lines += [
+            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}" for name, low, likely, high in self._money()
+        ]
+        lines += [f"           {self.price}"] if self.price else []
+        lines += [f"           {note}" for note in self._notes()]
         if self.shared.fixed_tokens > LEAST_TOKENS:
             lines.append(f"  prefix   about {self.shared.prefix_tokens:,} tokens that every prompt begins with")
             if behind := self.shared.fixed_tokens - self.shared.prefix_tokens:
@@ -65,6 +129,16 @@ class Plan:
             lines.append(f"  prompt {number}:")
             lines += [f"    [{message.role}] {_cut(message.content)}" for message in messages]
         return visible("\n".join(lines))
+
+
+def _ranged(name: str, found: Range, written: Callable[[int], str]) -> tuple[str, str, str, str]:
+    low, likely, high = found
+    return (
+        name,
+        f"at least {written(low)}",
+        f"about {written(likely)}",
+        f"at most {written(high)}" if high is not None else "no upper bound: say max_tokens=",
+    )
 
 
 def _cut(text: str, most: int = 300) -> str:

@@ -36,6 +36,7 @@ class Schema:
         strict: whether it is in the strict subset.
         fields: top-level fields and the kind of their columns, in the user's order.
         single: whether the answer is one value, which goes into the result column itself.
+        labels: what a single answer may be, as text; empty where it may be anything.
         check: takes parsed JSON, returns the fields' values; raises OutputError.
     """
 
@@ -44,6 +45,7 @@ class Schema:
     fields: Mapping[str, Kind]
     single: bool
     check: Check
+    labels: tuple[str, ...] = ()
 
     def read(self, text: str) -> tuple[Cell, ...]:
         """Return one cell per field, in order; lists and objects as JSON text.
@@ -108,7 +110,12 @@ def _labels(labels: Sequence[Any]) -> Schema:
     # Sorted: the order of labels is the user's taste and must not change the key.
     only = {"type": "string" if text else "integer", "enum": sorted(labels)}
     return Schema(
-        _line(_object({ONLY: only})), strict=True, fields={ONLY: "text" if text else "int"}, single=True, check=check
+        _line(_object({ONLY: only})),
+        strict=True,
+        fields={ONLY: "text" if text else "int"},
+        single=True,
+        check=check,
+        labels=tuple(map(str, labels)),
     )
 
 

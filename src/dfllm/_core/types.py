@@ -120,6 +120,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         tokens_cached: input tokens read from the provider's cache.
         tokens_reasoning: output tokens nobody sees.
         model: the model that served it.
+        tokens_written: input tokens written to the provider's cache, where it bills them apart.
     """
 
     text: str
@@ -129,6 +130,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     tokens_cached: int = 0
     tokens_reasoning: int = 0
     model: str | None = None
+    tokens_written: int = 0
 
 
 FailureType: TypeAlias = Literal[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
+from math import ceil
 
 from dfllm._core.types import Response
 
@@ -11,7 +13,11 @@ _TOKENS_A_MESSAGE = 16
 
 
 def most_of(
-    price: Callable[[Response], int | None], *, messages: int, tokens_out: int | None
+    price: Callable[[Response], int | None],
+    *,
+    messages: int,
+    tokens_out: int | None,
+    surcharge: Callable[[], Decimal] = lambda: Decimal(1),
 ) -> Callable[[int], int | None]:
     """Return the function from bytes of a request's body to the most it can cost, in 1e-9 USD.
 
@@ -22,11 +28,13 @@ def most_of(
         price: what a response costs.
         messages: how many messages each request has at most.
         tokens_out: the most output tokens an answer may have; None where nobody knows.
+        surcharge: gives the factor by which input may cost more than its price.
     """
 
     def most(size: int) -> int | None:
         if tokens_out is None:
             return None
-        return price(Response("", tokens_in=size + _TOKENS_A_MESSAGE * messages, tokens_out=tokens_out))
+        plain = price(Response("", tokens_in=size + _TOKENS_A_MESSAGE * messages, tokens_out=tokens_out))
+        return None if plain is None else ceil(plain * surcharge())
 
     return most

@@ -7,8 +7,11 @@ model's rate depends on the size of the request, it is asked each time. An unkno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from importlib.metadata import version
+from typing import Any, TypeAlias
 
 from dfllm._core.errors import OptionError
 from dfllm._core.types import Response
@@ -17,7 +20,7 @@ _EXAMPLE = "{'openai/gpt-mini': {'input': 0.4, 'output': 1.6}} (USD per million 
 _NANO_PER_MILLION = Decimal(1000)  # USD per million tokens, to 1e-9 USD per token
 
 
-_KINDS = ("input", "output", "cached_input")
+_KINDS = ("input", "output", "cached_input", "batch")
 
 
 def checked_prices(prices: Any) -> Mapping[str, Mapping[str, float]]:
@@ -36,62 +39,148 @@ def checked_prices(prices: Any) -> Mapping[str, Mapping[str, float]]:
         for name in ("input", "output"):
             if name not in rates:
                 raise OptionError(f"prices[{model!r}] says nothing of {name!r}.")
+        if "batch" in rates and not rates["batch"] <= 1:
+            raise OptionError(
+                f"prices[{model!r}]['batch'] is a share of the price, such as 0.5; found {rates['batch']!r}."
+            )
         for name, usd in rates.items():
             if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < float("inf"):
                 raise OptionError(f"prices[{model!r}][{name!r}] takes USD per million tokens; found {usd!r}.")
     return {model: dict(rates) for model, rates in prices.items()}
 
 
-def pricer(
-    provider: str | None, model: str, given: Mapping[str, float] | None = None
-) -> Callable[[Response], int | None]:
+Price: TypeAlias = Callable[[Response], int | None]
+
+
+def pricer(provider: str | None, model: str, given: Mapping[str, float] | None = None, *, batch: bool = False) -> Price:
     """Return the function from a response to its cost; None where the price or the usage is unknown.
 
     Args:
         provider: the provider's name, as `genai-prices` knows it; None at another base URL, which has no known price.
         model: the model asked for.
         given: the user's own prices, which go before all others.
+        batch: whether it is the batch price; one that is not stated is unknown, and no half of the other is guessed.
     """
-    rates: list[Callable[[Response], int | None]] = [_given(given)] if given is not None else []
+    rates: list[Price] = [_given(given, batch=batch)] if given is not None else []
     if provider is None and not rates:
-        return lambda response: None
+        return _unknown
 
     def price(response: Response) -> int | None:
         if response.tokens_in is None or response.tokens_out is None:
             return None
         if not rates:
             # At the first answer, not before: importing the data takes a quarter of a second.
-            rates.append(_rates(str(provider), model))
+            rates.append(_rates(str(provider), model, _BATCH if batch else None))
         return rates[0](response)
 
     return price
 
 
-def _rates(provider: str, model: str) -> Callable[[Response], int | None]:
+def surcharge_of(provider: str | None, model: str, given: Mapping[str, float] | None = None) -> Callable[[], Decimal]:
+    """Return what gives the factor by which input may cost more: some providers bill what they write to a cache."""
+
+    @cache
+    def surcharge() -> Decimal:
+        if provider is None or given is not None or (found := _found(provider, model)) is None:
+            return Decimal(1)
+        whole = _whole(found, None)
+        written, _ = _flat(getattr(whole, "cache_write_mtok", None) or whole.input_mtok)
+        plain, _ = _flat(whole.input_mtok)
+        return max(Decimal(1), written / plain) if plain else Decimal(1)
+
+    return surcharge
+
+
+def source_of(provider: str | None, model: str, given: Mapping[str, float] | None = None) -> str:
+    """Return where a price is from and of when, or that it is unknown and what to do."""
+    if given is not None:
+        return "price as told by configure(prices=...)"
+    if provider is None or (found := _found(provider, model)) is None:
+        return "price unknown: tell it with dfllm.configure(prices={'provider/model': {'input': ..., 'output': ...}})"
+    return f"price of {found.id} from genai-prices {version('genai-prices')}, data of {_dated()}"
+
+
+def _unknown(response: Response) -> None:
+    return None
+
+
+_BATCH: Mapping[str, str] = {"processing": "batch"}
+
+
+def _found(provider: str, model: str) -> Any:
+    """Return what the data has of a model, None where it has nothing."""
+    from genai_prices.data_snapshot import get_snapshot  # a quarter of a second: only for those who pay
+
     try:
-        whole = _asked(provider, model, Response("", tokens_in=1, tokens_out=1))
+        return get_snapshot().find_provider_model(model, None, provider, None)[1]
     except LookupError:
-        return lambda response: None
-    found = whole.model_price
+        return None
+
+
+def _whole(found: Any, context: Mapping[str, str] | None) -> Any:
+    now = datetime.now(UTC)
+    return found.get_prices(now, context) if context else found.get_prices(now)
+
+
+def _has_batch(found: Any) -> bool:
+    """Whether a batch price is stated. Where none is, the data's own calculation gives the full price, in silence."""
+    now = datetime.now(UTC)
+    return any(
+        dict(one.when) == _BATCH and (one.constraint is None or one.constraint.active(now))
+        for one in getattr(found, "price_variants", None) or ()
+    )
+
+
+@cache
+def _dated() -> str:
+    """Return the day of the newest price in the data that has one."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    today = datetime.now(UTC).date()
+    days = {
+        day
+        for provider in get_snapshot().providers
+        for model in provider.models
+        for one in (*(getattr(model, "price_variants", None) or ()), *(_list(model.prices)))
+        if (day := getattr(one.constraint, "start_date", None)) is not None and day <= today
+    }
+    return f"{max(days):%Y-%m-%d}" if days else "an unknown day"
+
+
+def _list(prices: Any) -> list[Any]:
+    return prices if isinstance(prices, list) else []
+
+
+def _rates(provider: str, model: str, context: Mapping[str, str] | None) -> Price:
+    model_found = _found(provider, model)
+    if model_found is None or (context is not None and not _has_batch(model_found)):
+        return _unknown
+    found = _whole(model_found, context)
     rate_in, most_in = _flat(found.input_mtok)
     rate_out, most_out = _flat(found.output_mtok)
-    rate_cached, most_cached = _flat(found.cache_read_mtok or found.input_mtok)
+    rate_cached, most_cached = _flat(getattr(found, "cache_read_mtok", None) or found.input_mtok)
+    rate_written, most_written = _flat(getattr(found, "cache_write_mtok", None) or found.input_mtok)
     per_request = getattr(found, "requests_kcount", None)  # a fee that depends on the request
-    most = 0 if per_request else min(most_in, most_out, most_cached)
+    most = 0 if per_request else min(most_in, most_out, most_cached, most_written)
 
     def price(response: Response) -> int:
         tokens_in, tokens_out = response.tokens_in or 0, response.tokens_out or 0
         if tokens_in >= most:
-            return round(Decimal(_asked(provider, model, response).total_price) * 10**9)
+            return _calculated(provider, model, response, context)
         cached = min(response.tokens_cached, tokens_in)
-        return round((tokens_in - cached) * rate_in + cached * rate_cached + tokens_out * rate_out)
+        written = min(response.tokens_written, tokens_in - cached)
+        plain = tokens_in - cached - written
+        return round(plain * rate_in + cached * rate_cached + written * rate_written + tokens_out * rate_out)
 
     return price
 
 
-def _given(rates: Mapping[str, float]) -> Callable[[Response], int]:
-    rate_in, rate_out = (Decimal(str(rates[name])) * _NANO_PER_MILLION for name in ("input", "output"))
-    rate_cached = Decimal(str(rates.get("cached_input", rates["input"]))) * _NANO_PER_MILLION
+def _given(rates: Mapping[str, float], *, batch: bool) -> Price:
+    if batch and "batch" not in rates:
+        return _unknown
+    scale = _NANO_PER_MILLION * (Decimal(str(rates["batch"])) if batch else 1)
+    rate_in, rate_out = (Decimal(str(rates[name])) * scale for name in ("input", "output"))
+    rate_cached = Decimal(str(rates.get("cached_input", rates["input"]))) * scale
 
     def price(response: Response) -> int:
         tokens_in, tokens_out = response.tokens_in or 0, response.tokens_out or 0
@@ -108,24 +197,24 @@ def _flat(rate: Any) -> tuple[Decimal, float]:
     return Decimal(base or 0) * _NANO_PER_MILLION, min((tier.start for tier in tiers), default=float("inf"))
 
 
-def _asked(provider: str, model: str, response: Response) -> Any:
-    from genai_prices import Usage, calc_price  # a quarter of a second: only for those who pay
+def _calculated(provider: str, model: str, response: Response, context: Mapping[str, str] | None) -> int:
+    """Return the cost as the data's own calculation has it, for what depends on the size of the request."""
+    from genai_prices import Usage, calc_price
 
+    tokens_in = response.tokens_in or 0
+    cached = min(response.tokens_cached, tokens_in)
     usage = Usage(
-        input_tokens=response.tokens_in,
-        cache_read_tokens=min(response.tokens_cached, response.tokens_in or 0),
+        input_tokens=tokens_in,
+        cache_read_tokens=cached,
+        cache_write_tokens=min(response.tokens_written, tokens_in - cached),
         output_tokens=response.tokens_out,
     )
-    return calc_price(usage, model, provider_id=provider)
+    more: dict[str, Any] = {} if context is None else {"price_context": dict(context)}
+    return round(calc_price(usage, model, provider_id=provider, **more).total_price * 10**9)
 
 
 def window_of(provider: str, model: str) -> int | None:
     """Return how many tokens a model takes in at most, None where that is unknown."""
-    from genai_prices.data_snapshot import get_snapshot
-
-    try:
-        _, found = get_snapshot().find_provider_model(model, None, provider, None)
-    except LookupError:
-        return None
-    window: int | None = found.context_window
+    found = _found(provider, model)
+    window: int | None = None if found is None else found.context_window
     return window

@@ -23,7 +23,7 @@ from dfllm._run.gate import Gate
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.pace import Pace
-from dfllm._run.prices import pricer
+from dfllm._run.prices import Price, pricer, surcharge_of
 from dfllm._run.secret import echoes
 from dfllm._run.settings import Endpoint, Settings
 from dfllm._run.store import Store
@@ -225,9 +225,7 @@ def engine_for(
             **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
         )
 
-    name = order.terms.provider.partition(" ")[0]
-    price = pricer(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
-    most = most_of(price, messages=order.prompt.turns + _MENDING_TURNS, tokens_out=order.terms.max_tokens)
+    price, most = charges_of(order, settings, price_as)
     if settings.budget is not None and order.cache != "only" and most(1) is None:
         raise _no_bound(order, price)
     return Engine(
@@ -250,6 +248,25 @@ def _route(order: Order, endpoint: Endpoint, path: str) -> Route:
     from dfllm._run.http import route
 
     return route(endpoint.base_url + path, {**_HEADERS, **order.dialect.headers(order.terms)}, endpoint.secret)
+
+
+def charges_of(
+    order: Order, settings: Settings, price_as: str | None, *, batch: bool = False
+) -> tuple[Price, Callable[[int], int | None]]:
+    """Return what a response costs, and the most that a request of so many bytes can, live or by batch.
+
+    Args:
+        order: what is asked.
+        settings: how answers are got.
+        price_as: the provider's name in the price data; None where there is no price.
+        batch: whether it is the batch price.
+    """
+    model = order.terms.model
+    given = settings.prices.get(f"{order.terms.provider.partition(' ')[0]}/{model}")
+    price = pricer(price_as, model, given, batch=batch)
+    turns = order.prompt.turns + _MENDING_TURNS
+    surcharge = surcharge_of(price_as, model, given)
+    return price, most_of(price, messages=turns, tokens_out=order.terms.max_tokens, surcharge=surcharge)
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:

@@ -92,6 +92,7 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _CachedTokens(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _ReasoningTokens(msgspec.Struct, gc=False):
@@ -158,6 +159,7 @@ def _response(said: _Body, finish: str, text: str) -> Response:
         (cached.cached_tokens or 0) if cached else 0,
         (reasoning.reasoning_tokens or 0) if reasoning else 0,
         said.model,
+        (cached.cache_write_tokens or 0) if cached else 0,
     )
 
 
