@@ -127,6 +127,27 @@ def test_budget_that_cannot_be_kept_is_refused(simulator, options, said):
     assert 0 == provider.bill.requests
 
 
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"max_tokens": 4_000}, "extra must not set max_tokens"),
+        ({"max_completion_tokens": 4_000}, "extra must not set max_completion_tokens"),
+        ({"service_tier": "priority"}, "extra sets 'service_tier', which may change what a request costs"),
+        ({"tools": []}, "extra sets 'tools'"),
+    ],
+    ids=["output", "output again", "tier", "tools"],
+)
+def test_extra_does_not_get_round_a_budget(simulator, extra, said):
+    """What would make a request dearer than its bound is refused; what only changes the words is not."""
+    provider = simulator()
+
+    with pytest.raises(dfllm.OptionError, match=said):
+        frame(1).llm.complete(PROMPT, **OPTIONS, budget=1.0, extra=extra)
+
+    assert 0 == provider.bill.requests
+    assert [None] == kinds(frame(1).llm.complete(PROMPT, **OPTIONS, budget=1.0, extra={"presence_penalty": 0.5}))
+
+
 def test_lost_answer_stays_booked_and_another_attempt_needs_room(simulator):
     """The attempt that may have been billed counts in full; a resend that does not fit is not made."""
     provider = simulator(faults=Faults(by_text={"row": "reset_mid"}))

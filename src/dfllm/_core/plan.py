@@ -114,17 +114,17 @@ class Plan:
         if self.failed:
             lines.append(f"  failed   {self.failed:,}  rows that cannot be sent")
         lines += [f"    row {position}: {error}" for position, error in self.problems]
-        lines += [
-            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}" for name, low, likely, high in self._money()
-        ]
-        lines += [f"           {self.price}"] if self.price else []
-        lines += [f"           {note}" for note in self._notes()]
         if self.shared.fixed_tokens > LEAST_TOKENS:
             lines.append(f"  prefix   about {self.shared.prefix_tokens:,} tokens that every prompt begins with")
             if behind := self.shared.fixed_tokens - self.shared.prefix_tokens:
                 lines.append(
                     f"           about {behind:,} more of them stand behind a value of the row, so none is cached"
                 )
+        lines += [
+            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}" for name, low, likely, high in self._money()
+        ]
+        lines += [f"           {self.price}"] if self.price else []
+        lines += [f"           {note}" for note in self._notes()]
         for number, messages in enumerate(self.previews, 1):
             lines.append(f"  prompt {number}:")
             lines += [f"    [{message.role}] {_cut(message.content)}" for message in messages]
