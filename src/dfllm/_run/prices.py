@@ -84,8 +84,8 @@ def surcharge_of(provider: str | None, model: str, given: Mapping[str, float] | 
     @cache
     def surcharge() -> Decimal:
         if given is not None:
-            plain, cached = (Decimal(str(given.get(name, given["input"]))) for name in ("input", "cached_input"))
-            return max(Decimal(1), cached / plain) if plain else Decimal(1)
+            told, cached = (Decimal(str(given.get(name, given["input"]))) for name in ("input", "cached_input"))
+            return max(Decimal(1), cached / told) if told else Decimal(1)
         if provider is None or (found := _found(provider, model)) is None:
             return Decimal(1)
         now = datetime.now(UTC)
