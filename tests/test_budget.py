@@ -15,6 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 import dfllm
+from dfllm._run.runtime import runtime
+from dfllm._run.settings import current
 from dfllm.cli import main
 from dfllm.simulator import Faults
 
@@ -231,6 +233,19 @@ def test_plan_covers_the_bill_and_comes_near_it(simulator):
     assert plan.learnt >= 40
     assert abs(plan.tokens_in.likely - second["tokens_in"]) <= 0.1 * second["tokens_in"]
     assert plan.missing <= 150 - 50
+
+
+def test_plan_says_what_another_run_has_in_hand(simulator):
+    """Claims of a run that goes on are no questions to pay for; nothing is waited for to count them."""
+    simulator()
+    df = frame(5)
+    keys = df.llm.complete(PROMPT, **OPTIONS, cache="off", details=True)["completion_key"]
+    store = runtime().store(current())
+    store.claim([bytes.fromhex(key[2:]) for key in keys[:3]], "r_other").result()
+
+    plan = df.llm.plan(PROMPT, **OPTIONS)
+
+    assert (5, 3) == (plan.missing, plan.pending)
 
 
 def test_processes_share_a_budget(simulator, tmp_path):

@@ -14,6 +14,7 @@ from dfllm._run.desk import Desk, Order, Window
 from dfllm._run.prices import source_of
 from dfllm._run.runtime import charges_of
 from dfllm._run.settings import Settings
+from dfllm._run.store_stats import pending_of
 
 _PREVIEWS = 3
 #: So many known answers tell enough of what the others will take.
@@ -84,6 +85,7 @@ def plan_of(
         failed=failed,
         previews=tuple(previews),
         problems=tuple(problems),
+        pending=pending_of(settings.store_path, sorted(missing)) if missing and order.cache != "off" else 0,
         shared=shared,
         tokens_in=estimate.tokens_in(),
         tokens_out=estimate.tokens_out(),

@@ -24,6 +24,7 @@ class Plan:
         distinct: different questions among them.
         known: questions whose answers are in the store.
         missing: questions that would be sent, once each.
+        pending: those of them that another run or process is asking now; a run would wait for their answers.
         skipped: rows with a missing value, which are not sent.
         failed: rows that cannot be sent, such as those the template fails on.
         previews: the first rendered conversations.
@@ -47,6 +48,7 @@ class Plan:
     failed: int
     previews: Sequence[Messages] = ()
     problems: Sequence[tuple[int, str]] = ()
+    pending: int = 0
     shared: Shared = NOTHING
     tokens_in: Range = NO_TOKENS
     tokens_out: Range = NO_TOKENS
@@ -80,12 +82,13 @@ class Plan:
         return ["tokens guessed from the text; known answers would make it better"]
 
     def _repr_html_(self) -> str:
-        green, blue, grey, red = "#2e7d32", "#1565c0", "#757575", "#c62828"
+        green, blue, grey, red = "#43a047", "#1e88e5", "#8a8a8a", "#e53935"
         counts = [
             ("rows", self.rows, "inherit"),
             ("distinct", self.distinct, "inherit"),
             ("known", self.known, blue),
             ("to send", self.missing, green),
+            ("pending", self.pending, grey),
             ("skipped", self.skipped, grey),
             ("cannot be sent", self.failed, red if self.failed else grey),
         ]
@@ -109,6 +112,8 @@ class Plan:
             f"  known    {self.known:,}  answered from the store, free",
             f"  missing  {self.missing:,}  to be sent, once each",
         ]
+        if self.pending:
+            lines.append(f"  pending  {self.pending:,}  of those are being asked by another run now")
         if self.skipped:
             lines.append(f"  skipped  {self.skipped:,}  rows with a missing value")
         if self.failed:
