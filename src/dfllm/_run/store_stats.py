@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dfllm._run.store_errors import BROKEN, explain
 from dfllm._run.store_files import beside
-from dfllm._run.store_schema import WINDOW, connected, journal_of, text_of
+from dfllm._run.store_schema import connected, journal_of, text_of
 from dfllm._run.store_work import is_whole
 
 _SOURCES = """
