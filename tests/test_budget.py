@@ -207,6 +207,11 @@ def test_books_add_up(simulator):
     with pytest.raises(dfllm.OptionError, match="'run', 'day', 'tag', 'model'; found 'week'"):
         dfllm.runs("week")
 
+    paid = spent()
+    dfllm.store().purge(tag="mine")
+    assert paid == spent() == pytest.approx(float(dfllm.runs("tag")["cost_usd"].iloc[0]))
+    assert 3 == df.llm.plan(PROMPT, **OPTIONS).missing
+
 
 def test_plan_covers_the_bill_and_comes_near_it(simulator):
     """High covers what is paid, with trouble too; after fifty answers likely is within a tenth."""

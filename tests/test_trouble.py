@@ -512,7 +512,10 @@ FATAL = {
         "QuotaExhausted: the account has no quota left (http 402, invalid_request_error, free)",
     ),
     "day429": (dfllm.RateLimited, "RateLimited: retry at TIME (http 429, rate_limit_exceeded, free)"),
-    "ra_huge": (dfllm.RateLimited, "RateLimited: rate limit (http 429, rate_limit_exceeded, free)"),
+    "ra_huge": (
+        dfllm.RateLimited,
+        "RateLimited: the provider asks to wait for over a year (http 429, rate_limit_exceeded, free)",
+    ),
 }
 FIRST = {
     **FATAL,

@@ -217,7 +217,9 @@ def _limit_wait(headers: Mapping[str, str], complaint: Complaint) -> float | Non
 def _until_when(headers: Mapping[str, str], wait: float | None) -> str | None:
     """Return what to say of a wait that is no run's to wait; None where it is, or nobody knows when it ends."""
     now = _date(headers)
-    if now is None or wait is None or not PATIENT_SECONDS < wait < _LONGEST_WAIT_SECONDS:
+    if wait is not None and wait >= _LONGEST_WAIT_SECONDS:
+        return "the provider asks to wait for over a year"
+    if now is None or wait is None or wait <= PATIENT_SECONDS:
         return None
     return f"retry at {now + timedelta(seconds=wait + 59.0):%Y-%m-%dT%H:%MZ}"
 
