@@ -60,4 +60,8 @@ def _table(frame: pd.DataFrame, by: str) -> str:
         shown["started"] = shown["started"].dt.strftime("%Y-%m-%d %H:%M")
     for name in _MONEY:
         shown[name] = [f"{usd:,.4f}" for usd in frame[name]]
+    costs = zip(shown["cost_usd"], frame["cost_usd"], frame["unpriced"], strict=True)
+    shown["cost_usd"] = [
+        text if not unpriced else f"{text} and more" if usd else "unknown" for text, usd, unpriced in costs
+    ]
     return shown.astype(object).where(shown.notna(), "").to_string(index=by != "run")
