@@ -68,8 +68,9 @@ class Plan:
             _ranged("output", self.tokens_out, lambda count: f"{count:,} tokens"),
         ]
         rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
-        if self.batch_cost is not None:
-            rows.append(_ranged("batch", self.batch_cost, dollars))
+        # A price may be known live and not by batch, and silence would read as "the same".
+        known = self.batch_cost is not None
+        rows += [_ranged("batch", self.batch_cost, dollars)] if known else [("batch", "", "unknown", "")]
         return rows
 
     def _notes(self) -> list[str]:
@@ -115,7 +116,8 @@ class Plan:
             lines.append(f"  failed   {self.failed:,}  rows that cannot be sent")
         lines += [f"    row {position}: {error}" for position, error in self.problems]
         lines += [
-            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}" for name, low, likely, high in self._money()
+            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}".rstrip()
+            for name, low, likely, high in self._money()
         ]
         lines += [f"           {self.price}"] if self.price else []
         lines += [f"           {note}" for note in self._notes()]
