@@ -235,6 +235,16 @@ def test_high_covers_whatever_happens(simulator, seed):
     assert provider.bill.prompt_tokens * 1_000 + provider.bill.completion_tokens * 4_000 <= plan.cost.high
 
 
+def test_high_has_room_for_mending_only_where_something_is_mended():
+    """Without a schema a lost answer is asked for once more, with the same body: high is twice what one time costs."""
+    df = pd.DataFrame({"n": range(40)})
+    dfllm.configure(prices={MODEL: {**PRICES[MODEL], "batch": 1}})
+
+    plan = df.llm.plan(PROMPT, **OPTIONS)
+
+    assert 2 * plan.batch_cost.high == plan.cost.high
+
+
 def test_processes_share_a_budget(simulator, tmp_path):
     """Four at once on different rows: together they stay below the cap, and none of it is wasted."""
     provider = simulator()

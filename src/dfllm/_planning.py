@@ -69,7 +69,8 @@ def plan_of(
                 failed += 1
                 problems += [(start + place, str(one.outcome))] if len(problems) < _PREVIEWS else []
     # Lost once and asked again, and mended once where a schema asks for it: nobody pays more often for a row.
-    times = 1 + settings.resend_ambiguous + (settings.repair_attempts if schema is not None else 0)
+    repairs = settings.repair_attempts if schema is not None else 0
+    times = 1 + settings.resend_ambiguous + repairs
     name = order.terms.provider.partition(" ")[0]
     return Plan(
         model,
@@ -84,7 +85,7 @@ def plan_of(
         shared=shared,
         tokens_in=estimate.tokens_in(),
         tokens_out=estimate.tokens_out(),
-        cost=_cost(estimate, order, settings, price_as, times=times) if missing else NO_TOKENS,
+        cost=_cost(estimate, order, settings, price_as, times=times, mends=repairs > 0) if missing else NO_TOKENS,
         batch_cost=_cost(estimate, order, settings, price_as, times=1, batch=True) if missing else None,
         price=source_of(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
         if missing
@@ -113,7 +114,14 @@ def _learn(estimate: Estimate, asked: Sequence[Messages | Failure], window: Wind
 
 
 def _cost(
-    estimate: Estimate, order: Order, settings: Settings, price_as: str | None, *, times: int, batch: bool = False
+    estimate: Estimate,
+    order: Order,
+    settings: Settings,
+    price_as: str | None,
+    *,
+    times: int,
+    mends: bool = False,
+    batch: bool = False,
 ) -> Range | None:
     """Return what the questions cost; None where the price is unknown."""
     price, most = charges_of(order, settings, price_as, batch=batch)
@@ -124,6 +132,6 @@ def _cost(
         return price(Response("", tokens_in=tokens_in, tokens_out=tokens_out)) or 0
 
     # A request for a better answer has the first one in it, and a word on what is wrong with that.
-    longer = (order.terms.max_tokens or 0) + _MENDING_BYTES if times > 1 else 0
+    longer = (order.terms.max_tokens or 0) + _MENDING_BYTES if mends else 0
     bounded = most(1) is not None
     return estimate.cost(Tariff(priced, (lambda size: most(size + longer) or 0) if bounded else None), times=times)

@@ -69,8 +69,8 @@ class Plan:
         ]
         rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
         # A price may be known live and not by batch, and silence would read as "the same".
-        known = self.batch_cost is not None
-        rows += [_ranged("batch", self.batch_cost, dollars)] if known else [("batch", "", "unknown", "")]
+        batch = self.batch_cost
+        rows += [_ranged("batch", batch, dollars)] if batch is not None else [("batch", "", "unknown", "")]
         return rows
 
     def _notes(self) -> list[str]:
