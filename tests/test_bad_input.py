@@ -405,7 +405,7 @@ def test_options_are_named(bill):
         ("extra", {"messages": []}),
         ("extra", {"n": 2}),
         ("extra", {"stream": True}),
-        ("cache", "off"),
+        ("cache", "none"),
         ("cache", True),
         ("cache", None),
         ("missing", "drop"),

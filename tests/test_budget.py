@@ -16,6 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 import dfllm
+from dfllm._run.runtime import runtime
+from dfllm._run.settings import current
 from dfllm.cli import main
 from dfllm.simulator import Faults
 
@@ -126,6 +128,27 @@ def test_budget_that_cannot_be_kept_is_refused(simulator, options, said):
         frame(3).llm.complete(PROMPT, budget=1.0, **options)
 
     assert 0 == provider.bill.requests
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"max_tokens": 4_000}, "extra must not set max_tokens"),
+        ({"max_completion_tokens": 4_000}, "extra must not set max_completion_tokens"),
+        ({"service_tier": "priority"}, "extra sets 'service_tier', which may change what a request costs"),
+        ({"tools": []}, "extra sets 'tools'"),
+    ],
+    ids=["output", "output again", "tier", "tools"],
+)
+def test_extra_does_not_get_round_a_budget(simulator, extra, said):
+    """What would make a request dearer than its bound is refused; what only changes the words is not."""
+    provider = simulator()
+
+    with pytest.raises(dfllm.OptionError, match=said):
+        frame(1).llm.complete(PROMPT, **OPTIONS, budget=1.0, extra=extra)
+
+    assert 0 == provider.bill.requests
+    assert [None] == kinds(frame(1).llm.complete(PROMPT, **OPTIONS, budget=1.0, extra={"presence_penalty": 0.5}))
 
 
 def test_lost_answer_stays_booked_and_another_attempt_needs_room(simulator):
@@ -243,6 +266,19 @@ def test_high_has_room_for_mending_only_where_something_is_mended():
     plan = df.llm.plan(PROMPT, **OPTIONS)
 
     assert 2 * plan.batch_cost.high == plan.cost.high
+
+
+def test_plan_says_what_another_run_has_in_hand(simulator):
+    """Claims of a run that goes on are no questions to pay for; nothing is waited for to count them."""
+    simulator()
+    df = frame(5)
+    keys = df.llm.complete(PROMPT, **OPTIONS, cache="off", details=True)["completion_key"]
+    store = runtime().store(current())
+    store.claim([bytes.fromhex(key[2:]) for key in keys[:3]], "r_other").result()
+
+    plan = df.llm.plan(PROMPT, **OPTIONS)
+
+    assert (5, 3) == (plan.missing, plan.pending)
 
 
 def test_processes_share_a_budget(simulator, tmp_path):

@@ -460,7 +460,7 @@ import dfllm
 from dfllm._run import desk, engine
 
 desk.WINDOW = engine.WINDOW = engine._SLICE = 10
-prompt = "{{ n }}" + " " * 15_000 + "."
+prompt = " " * 15_000 + "{{ n }}."
 
 def peak_of(rows):
     tracemalloc.reset_peak()

@@ -14,10 +14,13 @@ from dfllm._run.desk import Desk, Order, Window
 from dfllm._run.prices import source_of
 from dfllm._run.runtime import charges_of
 from dfllm._run.settings import Settings
+from dfllm._run.store_stats import pending_of
 
 _PREVIEWS = 3
 #: So many known answers tell enough of what the others will take.
 _LEARN = 50
+#: And they are looked for in so many windows, each rendered once more for it.
+_LOOKS = 3
 #: What is said of an answer that is to be mended.
 _MENDING_BYTES = 1_000
 
@@ -47,13 +50,16 @@ def plan_of(
     known: set[Key] = set()
     missing: set[Key] = set()
     skipped = failed = 0
+    looks = _LOOKS
     previews: list[Messages] = []
     problems: list[tuple[int, str]] = []
     for start, stop in desk.windows():
         asked = desk.rendered(start, stop)[1] if not start or len(previews) < _PREVIEWS else []
         previews += islice((one for one in asked if not isinstance(one, Failure)), _PREVIEWS - len(previews))
         window = desk.prepare(start, stop)
-        _learn(estimate, asked, window)
+        if looks and not estimate.learnt and any(one is not None and one.source == "store" for one in window.settled):
+            looks -= 1
+            _learn(estimate, asked or desk.rendered(start, stop)[1], window)
         for question in window.missing:
             if question.key not in missing:
                 missing.add(question.key)
@@ -68,9 +74,6 @@ def plan_of(
             else:
                 failed += 1
                 problems += [(start + place, str(one.outcome))] if len(problems) < _PREVIEWS else []
-    # Lost once and asked again, and mended once where a schema asks for it: nobody pays more often for a row.
-    repairs = settings.repair_attempts if schema is not None else 0
-    times = 1 + settings.resend_ambiguous + repairs
     name = order.terms.provider.partition(" ")[0]
     return Plan(
         model,
@@ -82,11 +85,12 @@ def plan_of(
         failed=failed,
         previews=tuple(previews),
         problems=tuple(problems),
+        pending=pending_of(settings.store_path, sorted(missing)) if missing and order.cache != "off" else 0,
         shared=shared,
         tokens_in=estimate.tokens_in(),
         tokens_out=estimate.tokens_out(),
-        cost=_cost(estimate, order, settings, price_as, times=times, mends=repairs > 0) if missing else NO_TOKENS,
-        batch_cost=_cost(estimate, order, settings, price_as, times=1, batch=True) if missing else None,
+        cost=_cost(estimate, order, settings, price_as) if missing else NO_TOKENS,
+        batch_cost=_cost(estimate, order, settings, price_as, batch=True) if missing else None,
         price=source_of(price_as, order.terms.model, settings.prices.get(f"{name}/{order.terms.model}"))
         if missing
         else "",
@@ -114,24 +118,23 @@ def _learn(estimate: Estimate, asked: Sequence[Messages | Failure], window: Wind
 
 
 def _cost(
-    estimate: Estimate,
-    order: Order,
-    settings: Settings,
-    price_as: str | None,
-    *,
-    times: int,
-    mends: bool = False,
-    batch: bool = False,
+    estimate: Estimate, order: Order, settings: Settings, price_as: str | None, *, batch: bool = False
 ) -> Range | None:
     """Return what the questions cost; None where the price is unknown."""
     price, most = charges_of(order, settings, price_as, batch=batch)
     if price(Response("", tokens_in=1, tokens_out=1)) is None:
         return None
+    # Live, an answer that is lost is asked for once more, and one that does not fit its schema is mended once: nobody
+    # pays more often for a row. A request for a better answer has the first one in it, and a word on what is wrong.
+    lost = 0 if batch else settings.resend_ambiguous
+    mended = 0 if batch or order.schema is None else settings.repair_attempts
+    longer = (order.terms.max_tokens or 0) + _MENDING_BYTES
 
     def priced(tokens_in: int, tokens_out: int) -> int:
         return price(Response("", tokens_in=tokens_in, tokens_out=tokens_out)) or 0
 
-    # A request for a better answer has the first one in it, and a word on what is wrong with that.
-    longer = (order.terms.max_tokens or 0) + _MENDING_BYTES if mends else 0
-    bounded = most(1) is not None
-    return estimate.cost(Tariff(priced, (lambda size: most(size + longer) or 0) if bounded else None), times=times)
+    def most_of_row(size: int) -> int:
+        again = mended * (most(size + longer) or 0) if mended else 0
+        return (1 + lost) * ((most(size) or 0) + again)
+
+    return estimate.cost(Tariff(priced, most_of_row if most(1) is not None else None))

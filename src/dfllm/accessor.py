@@ -160,8 +160,8 @@ class DataFrameLLM:
 
         Returns:
             A Plan: rows, distinct questions, how many are known, missing, skipped or cannot be sent, tokens and cost
-            (at least, about and at most; live, and by batch where that price is known), and the first rendered
-            prompts. Shown as a page in notebooks. Its ``run()`` carries it out.
+            (at least, about and at most; live, and by batch where that price is known), and the first rendered prompts.
+            Shown as a page in notebooks. Its ``run()`` carries it out.
 
         Example:
             >>> import pandas as pd, dfllm

@@ -138,7 +138,9 @@ async def bench(provider, **options):
     """Give a bench whose requests go to the simulator."""
     http = Http()
     try:
-        yield Bench(_poster(http, route(f"{provider.base_url}/chat/completions", HEADERS, None), 30.0), **options)
+        yield Bench(
+            _poster(http, route(f"{provider.base_url}/chat/completions", HEADERS, None), 30.0, bytes), **options
+        )
     finally:
         await http.close()
 

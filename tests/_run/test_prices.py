@@ -3,6 +3,7 @@
 import random
 import re
 import sys
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -170,6 +171,33 @@ def test_written_to_the_cache_is_billed_and_bounded():
     assert 1 == surcharge_of("openai", "gpt-4o-mini")() == surcharge_of(None, "x")() == surcharge_of("openai", "none")()
 
 
+def test_cached_input_that_is_dearer_is_bounded_too():
+    """As told, a cache may cost more than none."""
+    assert 9 == surcharge_of(None, "mine", {"input": 1, "output": 1, "cached_input": 9})()
+
+
+def test_dearest_hour_of_the_day_is_bounded():
+    """A provider that is cheaper at night bills the day's price in the morning; each answer has its own hour's."""
+    timed = [
+        (provider.id, model.id)
+        for provider in data.providers
+        for model in provider.models
+        if isinstance(model.prices, list) and any(hasattr(one.constraint, "start_time") for one in model.prices)
+    ]
+    assert timed
+
+    for provider, model in timed:
+        used = Response("", tokens_in=1_000_000, tokens_out=500_000)
+        now = datetime.now(UTC)
+        usage = Usage(input_tokens=used.tokens_in, output_tokens=used.tokens_out)
+        hours = [now + timedelta(hours=hour) for hour in range(24)]
+        told = [calc_price(usage, model, provider_id=provider, genai_request_timestamp=hour) for hour in hours]
+        assert (
+            max(one.total_price for one in told) * 10**9
+            <= pricer(provider, model)(used) * surcharge_of(provider, model)() + 1
+        )
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -195,7 +223,7 @@ def test_price_says_where_it_is_from(asked, said):
             "has 'cached'; it takes 'input', 'output'",
         ),
         ({"a/b": {"input": -1, "output": 1}}, "takes USD per million tokens; found -1"),
-        ({"a/b": {"input": 1, "output": 1, "batch": 50}}, "is a share of the price, such as 0.5; found 50"),
+        ({"a/b": {"input": 1, "output": 1, "batch": 50}}, "takes a share of the price, such as 0.5; found 50"),
     ],
     ids=["list", "no provider", "no output", "unknown", "below 0", "percent"],
 )

@@ -52,7 +52,8 @@ class Tariff(NamedTuple):
 
     Attributes:
         price: from tokens in and out of one request to 1e-9 USD.
-        most: from the bytes of a request's body to the most that it can cost; None where nothing bounds the output.
+        most: from the bytes of a request's body to the most that its row can cost, all attempts together; None where
+            nothing bounds the output.
     """
 
     price: Callable[[int, int], int]
@@ -123,19 +124,14 @@ class Estimate:
         high = None if self._max_tokens is None else self._max_tokens * self._asked
         return Range(round(low * self._asked), round(likely * self._asked), high)
 
-    def cost(self, tariff: Tariff, *, times: int = 1) -> Range:
-        """Return what all of it costs, in 1e-9 USD.
-
-        Args:
-            tariff: what tokens cost.
-            times: how often a question may be paid at most, as one whose answer is lost and asked for again.
-        """
+    def cost(self, tariff: Tariff) -> Range:
+        """Return what all of it costs, in 1e-9 USD."""
         tokens_in, (low, likely) = self._mean_in(), self._mean_out()
         least = tariff.price(round(tokens_in * (1.0 - self._error())), round(low)) * self._asked
         expected = tariff.price(round(tokens_in), round(likely)) * self._asked
         if tariff.most is None:
             return Range(least, expected, None)
-        high = times * sum(tariff.most(size) * count for size, count in self._sizes.items())
+        high = sum(tariff.most(size) * count for size, count in self._sizes.items())
         return Range(min(least, high), min(expected, high), high)
 
     def _error(self) -> float:

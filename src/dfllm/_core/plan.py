@@ -24,6 +24,7 @@ class Plan:
         distinct: different questions among them.
         known: questions whose answers are in the store.
         missing: questions that would be sent, once each.
+        pending: those of them that another run or process is asking now; a run would wait for their answers.
         skipped: rows with a missing value, which are not sent.
         failed: rows that cannot be sent, such as those the template fails on.
         previews: the first rendered conversations.
@@ -47,6 +48,7 @@ class Plan:
     failed: int
     previews: Sequence[Messages] = ()
     problems: Sequence[tuple[int, str]] = ()
+    pending: int = 0
     shared: Shared = NOTHING
     tokens_in: Range = NO_TOKENS
     tokens_out: Range = NO_TOKENS
@@ -68,9 +70,10 @@ class Plan:
             _ranged("output", self.tokens_out, lambda count: f"{count:,} tokens"),
         ]
         rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
-        # A price may be known live and not by batch, and silence would read as "the same".
-        batch = self.batch_cost
-        rows += [_ranged("batch", batch, dollars)] if batch is not None else [("batch", "", "unknown", "")]
+        if self.batch_cost is not None:
+            rows.append(_ranged("batch", self.batch_cost, dollars))
+        elif self.cost is not None:
+            rows.append(("batch", "", "unknown", ""))  # silence would read as "the same"
         return rows
 
     def _notes(self) -> list[str]:
@@ -81,12 +84,13 @@ class Plan:
         return ["tokens guessed from the text; known answers would make it better"]
 
     def _repr_html_(self) -> str:
-        green, blue, grey, red = "#2e7d32", "#1565c0", "#757575", "#c62828"
+        green, blue, grey, red = "#43a047", "#1e88e5", "#8a8a8a", "#e53935"
         counts = [
             ("rows", self.rows, "inherit"),
             ("distinct", self.distinct, "inherit"),
             ("known", self.known, blue),
             ("to send", self.missing, green),
+            ("pending", self.pending, grey),
             ("skipped", self.skipped, grey),
             ("cannot be sent", self.failed, red if self.failed else grey),
         ]
@@ -110,23 +114,25 @@ class Plan:
             f"  known    {self.known:,}  answered from the store, free",
             f"  missing  {self.missing:,}  to be sent, once each",
         ]
+        if self.pending:
+            lines.append(f"  pending  {self.pending:,}  of those are being asked by another run now")
         if self.skipped:
             lines.append(f"  skipped  {self.skipped:,}  rows with a missing value")
         if self.failed:
             lines.append(f"  failed   {self.failed:,}  rows that cannot be sent")
         lines += [f"    row {position}: {error}" for position, error in self.problems]
-        lines += [
-            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}".rstrip()
-            for name, low, likely, high in self._money()
-        ]
-        lines += [f"           {self.price}"] if self.price else []
-        lines += [f"           {note}" for note in self._notes()]
         if self.shared.fixed_tokens > LEAST_TOKENS:
             lines.append(f"  prefix   about {self.shared.prefix_tokens:,} tokens that every prompt begins with")
             if behind := self.shared.fixed_tokens - self.shared.prefix_tokens:
                 lines.append(
                     f"           about {behind:,} more of them stand behind a value of the row, so none is cached"
                 )
+        lines += [
+            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}".rstrip()
+            for name, low, likely, high in self._money()
+        ]
+        lines += [f"           {self.price}"] if self.price else []
+        lines += [f"           {note}" for note in self._notes()]
         for number, messages in enumerate(self.previews, 1):
             lines.append(f"  prompt {number}:")
             lines += [f"    [{message.role}] {_cut(message.content)}" for message in messages]

@@ -28,7 +28,7 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 </table>
 <div style="opacity:.8">{{ price }}</div>
 {% for note in notes %}
-<div style="color:#b26a00">{{ note }}</div>
+<div style="opacity:.8">{{ note }}</div>
 {% endfor %}
 {% if problems %}
 <details><summary>{{ failed }} rows that cannot be sent</summary>

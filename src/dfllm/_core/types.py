@@ -203,7 +203,7 @@ class Failure:
         ]
         tail = ", ".join(fact for fact in facts if fact)
         tail = f" ({tail})" if tail else ""
-        head = visible(" ".join(f"{self.type}: {self.reason}".split()))
+        head = " ".join(visible(f"{self.type}: {self.reason}").split())
         room = 300 - len(tail)
         return (head if len(head) <= room else head[: room - 1] + "…") + tail
 

@@ -7,7 +7,7 @@ model's rate depends on the size of the request, it is asked each time. An unkno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.metadata import version
@@ -39,13 +39,11 @@ def checked_prices(prices: Any) -> Mapping[str, Mapping[str, float]]:
         for name in ("input", "output"):
             if name not in rates:
                 raise OptionError(f"prices[{model!r}] says nothing of {name!r}.")
-        if "batch" in rates and not rates["batch"] <= 1:
-            raise OptionError(
-                f"prices[{model!r}]['batch'] is a share of the price, such as 0.5; found {rates['batch']!r}."
-            )
         for name, usd in rates.items():
-            if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < float("inf"):
-                raise OptionError(f"prices[{model!r}][{name!r}] takes USD per million tokens; found {usd!r}.")
+            is_number = isinstance(usd, (int, float)) and not isinstance(usd, bool)
+            if not is_number or not 0 <= usd <= (1 if name == "batch" else 1e9):
+                wants = "a share of the price, such as 0.5" if name == "batch" else "USD per million tokens"
+                raise OptionError(f"prices[{model!r}][{name!r}] takes {wants}; found {usd!r}.")
     return {model: dict(rates) for model, rates in prices.items()}
 
 
@@ -77,18 +75,46 @@ def pricer(provider: str | None, model: str, given: Mapping[str, float] | None =
 
 
 def surcharge_of(provider: str | None, model: str, given: Mapping[str, float] | None = None) -> Callable[[], Decimal]:
-    """Return what gives the factor by which input may cost more: some providers bill what they write to a cache."""
+    """Return what gives the factor by which a request may cost more than the price of its plain tokens now.
+
+    Some providers bill what they write to a cache, or even what they read from it, above the plain price, and some ask
+    more at other hours of the day.
+    """
 
     @cache
     def surcharge() -> Decimal:
-        if provider is None or given is not None or (found := _found(provider, model)) is None:
+        if given is not None:
+            told, cached = (Decimal(str(given.get(name, given["input"]))) for name in ("input", "cached_input"))
+            return max(Decimal(1), cached / told) if told else Decimal(1)
+        if provider is None or (found := _found(provider, model)) is None:
             return Decimal(1)
-        whole = _whole(found, None)
-        written, _ = _flat(getattr(whole, "cache_write_mtok", None) or whole.input_mtok)
-        plain, _ = _flat(whole.input_mtok)
-        return max(Decimal(1), written / plain) if plain else Decimal(1)
+        now = datetime.now(UTC)
+        rates = _plain_rates(found, now)
+        hours = [_plain_rates(found, now + timedelta(hours=hour)) for hour in range(24)] if _is_timed(found) else []
+        dearest = [max(kinds) for kinds in zip(rates, *hours, strict=True)]
+        plain = (rates[0], rates[1], rates[0], rates[0])
+        factors: list[Decimal] = [dear / rate for dear, rate in zip(dearest, plain, strict=True) if rate]
+        return max([Decimal(1), *factors])
 
     return surcharge
+
+
+def _plain_rates(found: Any, at: datetime) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    """Return what input, output, cached and written input cost then, for small requests."""
+    whole = found.get_prices(at)
+    kinds = (
+        whole.input_mtok,
+        whole.output_mtok,
+        getattr(whole, "cache_read_mtok", None) or whole.input_mtok,
+        getattr(whole, "cache_write_mtok", None) or whole.input_mtok,
+    )
+    rate_in, rate_out, cached, written = (_flat(kind)[0] for kind in kinds)
+    return rate_in, rate_out, cached, written
+
+
+def _is_timed(found: Any) -> bool:
+    """Whether the price is another at another hour of the day."""
+    return any(hasattr(one.constraint, "start_time") for one in _list(found.prices))
 
 
 def source_of(provider: str | None, model: str, given: Mapping[str, float] | None = None) -> str:
@@ -161,7 +187,8 @@ def _rates(provider: str, model: str, context: Mapping[str, str] | None) -> Pric
     rate_cached, most_cached = _flat(getattr(found, "cache_read_mtok", None) or found.input_mtok)
     rate_written, most_written = _flat(getattr(found, "cache_write_mtok", None) or found.input_mtok)
     per_request = getattr(found, "requests_kcount", None)  # a fee that depends on the request
-    most = 0 if per_request else min(most_in, most_out, most_cached, most_written)
+    is_each = per_request or _is_timed(model_found)
+    most = 0 if is_each else min(most_in, most_out, most_cached, most_written)
 
     def price(response: Response) -> int:
         tokens_in, tokens_out = response.tokens_in or 0, response.tokens_out or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
 import uuid
@@ -228,6 +229,8 @@ def engine_for(
     price, most = charges_of(order, settings, price_as)
     if settings.budget is not None and order.cache != "only" and most(1) is None:
         raise _no_bound(order, price)
+    if settings.budget is not None:
+        _check_extra(order)
     return Engine(
         order,
         store=process.store(settings) if store is None else store,
@@ -248,6 +251,26 @@ def _route(order: Order, endpoint: Endpoint, path: str) -> Route:
     from dfllm._run.http import route
 
     return route(endpoint.base_url + path, {**_HEADERS, **order.dialect.headers(order.terms)}, endpoint.secret)
+
+
+#: What `extra` may set under a budget: fields that change what is said, and not what it costs.
+_PRICELESS = frozenset(
+    {
+        *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "top_k", "min_p", "top_a"),
+        *("user", "metadata", "store", "safety_identifier", "verbosity", "logprobs", "top_logprobs", "safetySettings"),
+        *("chat_template_kwargs", "guided_json", "guided_regex", "guided_choice", "truncation", "include"),
+    }
+)
+
+
+def _check_extra(order: Order) -> None:
+    """Refuse what may change the price, since a budget is kept by the price we know."""
+    extra = json.loads(order.terms.extra) if order.terms.extra else {}
+    if odd := sorted(set(extra) - _PRICELESS):
+        raise OptionError(
+            f"There is a budget, and extra sets {odd[0]!r}, which may change what a request costs, so it could not be "
+            f"kept. Nothing was sent. Leave that or the budget out."
+        )
 
 
 def charges_of(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dfllm._run.store_errors import BROKEN
+from dfllm._run.store_errors import BROKEN, explain
 from dfllm._run.store_files import beside
-from dfllm._run.store_schema import journal_of, text_of
+from dfllm._run.store_schema import connected, journal_of, text_of
 from dfllm._run.store_work import is_whole
 
 _SOURCES = """
@@ -18,6 +19,9 @@ _SOURCES = """
 """
 _COUNTS = """
     SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM claims), (SELECT count(*) FROM quarantine)
+"""
+_PENDING = """
+    SELECT count(*) FROM numbers n CROSS JOIN claims c ON c.key = substr(:keys, n.i * 20 + 1, 20) WHERE n.i < :count
 """
 _EVERY = "SELECT key, provider, model, created, seconds, cost, checksum, body FROM entries"
 
@@ -144,3 +148,19 @@ def verification_of(connection: sqlite3.Connection) -> Verification:
     except BROKEN as error:
         integrity = str(error)
     return Verification(entries, tuple(damaged), integrity, integrity == "ok" and not damaged)
+
+
+def pending_of(path: Path, keys: Sequence[bytes]) -> int:
+    """Return how many of these questions some run has in hand right now; a run would wait for its answers.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    try:
+        with closing(connected(path, sqlite3.connect, wait_seconds=1.0)) as connection:
+            return sum(
+                connection.execute(_PENDING, {"keys": b"".join(lot), "count": len(lot)}).fetchone()[0]
+                for lot in (keys[first : first + WINDOW] for first in range(0, len(keys), WINDOW))
+            )
+    except BROKEN as error:
+        raise explain(error, path) from error

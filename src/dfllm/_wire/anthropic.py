@@ -174,6 +174,7 @@ def _response(said: _Body, text: str) -> Response:
         read,
         (thought.thinking_tokens or 0) if thought else 0,
         said.model,
+        written,
     )
 
 

@@ -20,7 +20,7 @@ PATH = "/chat/completions"
 MODELS_PATH = "/models"
 
 #: What `extra` must not set: the library decides these, and answers would be lost or mixed up.
-RESERVED = frozenset({"model", "messages", "stream", "n", "response_format"})
+RESERVED = frozenset({"model", "messages", "stream", "n", "response_format", "max_tokens", "max_completion_tokens"})
 
 _text = msgspec.json.Encoder().encode
 
