@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import sqlite3
 import subprocess
@@ -238,6 +239,38 @@ def test_plan_covers_the_bill_and_comes_near_it(simulator):
     assert plan.learnt >= 40
     assert abs(plan.tokens_in.likely - second["tokens_in"]) <= 0.1 * second["tokens_in"]
     assert plan.missing <= 150 - 50
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_high_covers_whatever_happens(simulator, seed):
+    """Lost answers, broken ones and ones to be mended, on other rows each time: high is above what may be billed."""
+    rates = {"reset_mid": 0.2, "drop_before_billed": 0.1, "trunc_json": 0.1, "badshape": 0.2, "500": 0.1}
+    provider = simulator(faults=Faults(rates=rates, seed=seed))
+    luck = random.Random(f"rows {seed}")  # the same in every run
+    texts = ["".join(luck.choices('etaoin é世🙂\n"', k=luck.randrange(1, 200))) for _ in range(30)]
+    df = pd.DataFrame({"text": texts})
+    asked = {**OPTIONS, "max_tokens": 40, "schema": ["good", "bad"]}
+
+    plan = df.llm.plan("What of {{ text }}?", **asked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dfllm.RowsFailedWarning)
+        df.llm.complete("What of {{ text }}?", **asked)
+    run = dfllm.last_run().to_dict()
+
+    assert provider.bill.billed > plan.missing
+    assert 0 < plan.cost.low <= plan.cost.likely <= plan.cost.high
+    assert round(1e9 * (run["cost_usd"] + run["maybe_usd"])) <= plan.cost.high
+    assert provider.bill.prompt_tokens * 1_000 + provider.bill.completion_tokens * 4_000 <= plan.cost.high
+
+
+def test_high_has_room_for_mending_only_where_something_is_mended():
+    """Without a schema a lost answer is asked for once more, with the same body: high is twice what one time costs."""
+    df = pd.DataFrame({"n": range(40)})
+    dfllm.configure(prices={MODEL: {**PRICES[MODEL], "batch": 1}})
+
+    plan = df.llm.plan(PROMPT, **OPTIONS)
+
+    assert 2 * plan.batch_cost.high == plan.cost.high
 
 
 def test_plan_says_what_another_run_has_in_hand(simulator):

@@ -100,6 +100,7 @@ def test_plan_says_what_it_costs():
         "  input    about 1,000 tokens  at least 900 tokens, at most 4,000 tokens",
         "  output   about 100 tokens  at least 90 tokens, no upper bound: say max_tokens=",
         "  cost     about $0.02000  at least $0.01000, no upper bound: say max_tokens=",
+        "  batch    unknown",
         "           price of gpt from somewhere",
         "           tokens guessed from the text; known answers would make it better",
     ] == str(MONEY).splitlines()[3:]
@@ -113,6 +114,7 @@ def test_unknown_price_is_said():
     said = str(replace(MONEY, cost=None, price="price unknown: tell it"))
 
     assert "  cost     unknown" in said
+    assert "  batch" not in said
     assert "price unknown: tell it" in said
 
 

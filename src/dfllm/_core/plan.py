@@ -72,6 +72,8 @@ class Plan:
         rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
         if self.batch_cost is not None:
             rows.append(_ranged("batch", self.batch_cost, dollars))
+        elif self.cost is not None:
+            rows.append(("batch", "", "unknown", ""))  # silence would read as "the same"
         return rows
 
     def _notes(self) -> list[str]:
@@ -126,7 +128,8 @@ class Plan:
                     f"           about {behind:,} more of them stand behind a value of the row, so none is cached"
                 )
         lines += [
-            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}" for name, low, likely, high in self._money()
+            f"  {name:<8} {likely}  {', '.join(filter(None, (low, high)))}".rstrip()
+            for name, low, likely, high in self._money()
         ]
         lines += [f"           {self.price}"] if self.price else []
         lines += [f"           {note}" for note in self._notes()]
