@@ -203,7 +203,8 @@ class Failure:
         ]
         tail = ", ".join(fact for fact in facts if fact)
         tail = f" ({tail})" if tail else ""
-        head = " ".join(visible(f"{self.type}: {self.reason}").split())
+        # Once more, since what stood between two blanks may have been a control.
+        head = " ".join(visible(" ".join(f"{self.type}: {self.reason}".split())).split())
         room = 300 - len(tail)
         return (head if len(head) <= room else head[: room - 1] + "…") + tail
 
