@@ -16,7 +16,7 @@ def opened(url: str, in_flight: int) -> Answering:
     """Answer with the accessor, into a new store."""
     os.environ["VLLM_BASE_URL"] = url
     prompt = PROMPT.replace("{number}", "{{ number }}")
-    limits = dfllm.Limits(in_flight, rpm=10_000_000.0, tpm=100_000_000_000.0)  # paced, far from any limit
+    limits = dfllm.Limits(concurrency=in_flight)
 
     def answer(frame: pd.DataFrame) -> list[str]:
         made = frame.llm.complete(prompt, model="vllm/bench", limits=limits, progress=False)
