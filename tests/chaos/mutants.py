@@ -39,6 +39,27 @@ class Mutant(NamedTuple):
 
 MUTANTS = (
     Mutant(
+        "what a killed process had reserved is counted twice",
+        "_run/store_ledger.py",
+        'connection.execute(f"UPDATE claims SET reserved = 0 WHERE {where}", values)',
+        "pass",
+        "tests/_run/test_store_ledger.py",
+    ),
+    Mutant(
+        "what was reserved by the dead is forgotten",
+        "_run/store_ledger.py",
+        "        pay(connection, lost)",
+        "        pass",
+        "tests/_run/test_store_ledger.py",
+    ),
+    Mutant(
+        "a budget does not look at what is reserved",
+        "_run/store_ledger.py",
+        "- (0 if spent is None else spent[0]) - reserved, reserved)",
+        "- (0 if spent is None else spent[0]), reserved)",
+        "tests/_run/test_store_ledger.py",
+    ),
+    Mutant(
         "no single-flight between processes",
         "_run/store_claims.py",
         "elif place in held:",
@@ -70,8 +91,8 @@ MUTANTS = (
     Mutant(
         "max_tokens is not in the key",
         "_core/keys.py",
-        "if (value := getattr(terms, field.name)) != field.default}",
-        'if (value := getattr(terms, field.name)) != field.default and field.name != "max_tokens"}',
+        "if field.name not in WIRE_ONLY and",
+        'if field.name not in {*WIRE_ONLY, "max_tokens"} and',
         "tests/_core/test_keys.py",
     ),
     Mutant(
@@ -105,8 +126,8 @@ MUTANTS = (
     Mutant(
         "a failing disk stops nothing",
         "_run/engine.py",
-        'cause = Failure("StoreError", str(error))\n        self.live.stop(cause, cause)',
-        'cause = Failure("StoreError", str(error))',
+        'self._stop(Failure("StoreError", str(error)))',
+        'Failure("StoreError", str(error))',
         "tests/chaos/test_failing_disk.py",
     ),
     Mutant(
@@ -128,8 +149,8 @@ MUTANTS = (
     Mutant(
         "claims of rows without an answer are not given back",
         "_run/engine.py",
-        "return self._store.save(entries, self._run, free=bare)",
-        "return self._store.save(entries, self._run)",
+        "return self._store.save(entries, self._run, free=bare, spends=spends)",
+        "return self._store.save(entries, self._run, spends=spends)",
         PROMISE,
     ),
     Mutant(
@@ -142,8 +163,8 @@ MUTANTS = (
     Mutant(
         "attempts in doubt are not journalled",
         "_run/engine.py",
-        "self._store.journal([attempt])",
-        "[attempt]",
+        "self._store.journal([self._bill.noted(missed)], [self._bill.missed(missed)])",
+        "self._bill.missed(missed)",
         PROMISE,
     ),
     Mutant(
