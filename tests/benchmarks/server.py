@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 BODY = json.dumps(
@@ -90,4 +91,6 @@ if __name__ == "__main__":
 
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if hasattr(os, "sched_setaffinity") and len(cores := os.sched_getaffinity(0)) > 1:
+        os.sched_setaffinity(0, cores - {min(cores)})  # the first is the client's
     asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0))

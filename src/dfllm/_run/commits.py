@@ -42,6 +42,9 @@ class Commits:
         tell: hears of each group when that has ended, and of what went wrong.
         crash: hears of what broke here.
         ended: called after each group.
+
+    Attributes:
+        unsaved: ended questions that are not on disk yet.
     """
 
     def __init__(
@@ -59,11 +62,13 @@ class Commits:
         self._group: list[Landed] = []
         self._committed: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
+        self.unsaved = 0
 
     def put(self, landed: Landed, full: int) -> asyncio.Future[None]:
         """Join the next group, which is full with so many; return what tells of its commit."""
         committed = self._committed
         self._group.append(landed)
+        self.unsaved += 1
         if len(self._group) >= full:
             self._flush()
         elif self._timer is None:
@@ -90,6 +95,7 @@ class Commits:
             self._loop.call_soon_threadsafe(self._landed, group, committed, saved.exception())
 
     def _landed(self, group: list[Landed], committed: asyncio.Future[None], error: BaseException | None) -> None:
+        self.unsaved -= len(group)
         if not committed.done():
             committed.set_result(None)
         try:

@@ -32,7 +32,7 @@ from dfllm._run.tally import Tally
 T = TypeVar("T")
 
 #: Rows prepared at once while requests are under way.
-_SLICE = 250
+_SLICE = 125
 #: Claims are taken for so many questions at once: two processes on one frame share it out in such pieces. Small ones at
 #: first, for small frames, and under a budget, where each claim reserves the most it can cost.
 _CLAIMS, _FIRST_CLAIMS = 512, 32

@@ -14,6 +14,7 @@ import httpx
 from multidict import CIMultiDict
 from yarl import URL
 
+from dfllm._run.http_eager import REQUEST
 from dfllm._run.http_errors import BodyCut, Late
 from dfllm._run.http_sending import Sending
 
@@ -102,6 +103,7 @@ class Sockets:
             trust_env=False,
             timeout=self._timeout,
             max_field_size=_MOST_HEADER_BYTES,
+            request_class=REQUEST,
         )
 
 

@@ -1,8 +1,9 @@
 """Live: missing questions to a provider, many at once, each answer on disk before anyone hears of it.
 
 What may be tried again goes back to the queue behind a timer; nobody sleeps on a place in flight. A place is held from
-sending to commit, so what a kill can lose is bounded by the requests in flight. While the provider is down nothing is
-sent but a probe now and then.
+sending to commit, but for the few whose answers wait for the disk while the next question leaves: what a kill can lose
+is bounded by the requests in flight and a sixteenth more. While the provider is down nothing is sent but a probe now
+and then.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from dfllm._run.sending import Sender
 
 #: A queue so long is never called too long, however few places there are.
 _AMPLE = 64
+#: One place in so many may ask on while its answer is on the way to the disk: at 1,000 in flight the wait for the disk
+#: would leave a fiftieth of all places idle. With fewer places than this, none may.
+_AHEAD = 16
 
 
 class Live:
@@ -240,7 +244,7 @@ class Live:
                     raise
                 return
             self._workers[me] = None
-            if committed is not None:
+            if committed is not None and self._commits.unsaved > self.seat.places // _AHEAD:
                 await committed
 
     async def _carry(self, ask: Ask) -> asyncio.Future[None] | None:
