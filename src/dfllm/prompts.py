@@ -69,7 +69,7 @@ class Wording:
 
 #: Another prompt for a verb: a `Wording`; or one template, or a path to a ``.j2`` file with one, which then is all that
 #: is said, as the user's message.
-Worded: TypeAlias = "Wording | str | os.PathLike[str]"
+Worded: TypeAlias = Wording | str | os.PathLike[str]
 
 _TEXT = "<text>\n{{ text }}\n</text>"
 _DATA = (

@@ -84,7 +84,9 @@ class Task:
             sources = [f"({second} if {turned} else {first})", f"({first} if {turned} else {second})"]
         reads = compiled(self.user).columns
         given = [f"{name}={source}" for name, source in zip(self.texts, sources, strict=True)]
-        given += [f"{name}={literal(fact)}" for name, fact in self.facts.items() if name in reads]
+        # An option that was not given prints nothing, as in the system message.
+        facts = {name: "" if fact is None else fact for name, fact in self.facts.items() if name in reads}
+        given += [f"{name}={literal(fact)}" for name, fact in facts.items()]
         # A blank text leaves the whole message blank, and a blank prompt is not sent.
         said = " and ".join(f"{name} | trim" for name in self.texts)
         user = f"{before}{{% with {', '.join(given)} %}}{{% if {said} %}}{self.user}{{% endif %}}{{% endwith %}}"
