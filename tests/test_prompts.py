@@ -107,7 +107,9 @@ def test_facts_go_into_the_system_message_and_are_no_templates():
     assert "- {% bad %}\n- {{ good }}: {# fine #}\n" in asked.system
 
 
-@pytest.mark.parametrize("prompt", [Wording("", "{{ labels | length }}: {{ text }}"), "{{ labels | length }}: {{ text }}"])
+@pytest.mark.parametrize(
+    "prompt", [Wording("", "{{ labels | length }}: {{ text }}"), "{{ labels | length }}: {{ text }}"]
+)
 def test_a_prompt_of_ones_own_is_taken(prompt):
     """A template is all that is said; the verb's options are its variables."""
     asked = prompts.classify("review", ["a", "b"], prompt=prompt)

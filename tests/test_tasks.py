@@ -99,7 +99,10 @@ def test_a_row_that_was_not_sent_has_no_cost():
 def test_every_row_gets_its_own_pair_in_any_order_and_any_windows(data):
     """Windows may be of any size and end within a pair; later outcomes may come in any order, several at once."""
     rows = data.draw(st.integers(0, 8))
-    halves = [answer(data.draw(st.sampled_from(WORDS))) if data.draw(st.integers(0, 4)) else failure() for _ in range(2 * rows)]
+    halves = [
+        answer(data.draw(st.sampled_from(WORDS))) if data.draw(st.integers(0, 4)) else failure()
+        for _ in range(2 * rows)
+    ]
     expected = {}
     for row in range(rows):
         one = verdict(halves[2 * row], halves[2 * row + 1])

@@ -48,7 +48,9 @@ def test_no_cell_and_no_fact_is_ever_a_template(cell, fact):
     assert [fact, f"{fact}|{cell}"] == said(asked, {"review": cell})
 
 
-@pytest.mark.parametrize("label", ["review", "the review", "2nd", "{{ x }}", 'a"b\\c', "größe", "row", "_x", "text", "😀"])
+@pytest.mark.parametrize(
+    "label", ["review", "the review", "2nd", "{{ x }}", 'a"b\\c', "größe", "row", "_x", "text", "😀"]
+)
 @pytest.mark.parametrize("user", [USER, "<{% for word in text.split() %}{{ word }}{% endfor %}>"])
 def test_the_name_of_a_column_means_the_column(label, user):
     """Also where the name is no identifier, and where it could be read as a template."""
