@@ -187,4 +187,4 @@ def test_types_of_options_are_those_of_the_functions(verb):
     own = set(typing.get_type_hints(getattr(_verbs, verb))) - set(typing.get_type_hints(Options))
     taken = inspect.signature(getattr(prompts, verb.lower())).parameters.values()
 
-    assert {one.name for one in taken if one.kind is one.KEYWORD_ONLY} - {"to"} == own
+    assert {one.name for one in taken if one.kind is one.KEYWORD_ONLY} == own

@@ -24,7 +24,7 @@ VERBS = {
     "classify": (("review", LABELS), {}, ["label"]),
     "extract": (("review", FIELDS), {}, ["extracted_price", "extracted_topic", "extracted_stars"]),
     "summarize": (("review",), {"words": 10}, ["summary"]),
-    "translate": (("review",), {"to": "German"}, ["translation"]),
+    "translate": (("review", "German"), {}, ["translation"]),
     "score": (("review", "Is it useful to others?"), {"low": 0, "high": 10, "reason": True}, ["score", "score_reason"]),
     "judge": (("review", "{{ product }}"), {"criteria": "Which is more telling?"}, ["winner"]),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -50,13 +49,13 @@ class SeriesVerbs:
         """
         return _new(run(self._frame, *split(prompts.summarize, (_VALUE,), options)))
 
-    def translate(self, *, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
+    def translate(self, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
         """Translate each value; options as `DataFrameLLM.translate`.
 
         Returns:
             A frame with the series' index and only the new columns.
         """
-        return _new(run(self._frame, *split(functools.partial(prompts.translate, to=to), (_VALUE,), options)))
+        return _new(run(self._frame, *split(prompts.translate, (_VALUE, to), options)))
 
     def score(self, criteria: str, **options: Unpack[Score]) -> pd.DataFrame:
         """Rate each value with a whole number; options as `DataFrameLLM.score`.
@@ -112,14 +111,13 @@ class SeriesVerbs:
         """
         return _new(await arun(self._frame, *split(prompts.summarize, (_VALUE,), options)))
 
-    async def atranslate(self, *, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
+    async def atranslate(self, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
         """Do as `translate` does, awaited from any event loop.
 
         Returns:
             As `translate`.
         """
-        made = split(functools.partial(prompts.translate, to=to), (_VALUE,), options)
-        return _new(await arun(self._frame, *made))
+        return _new(await arun(self._frame, *split(prompts.translate, (_VALUE, to), options)))
 
     async def ascore(self, criteria: str, **options: Unpack[Score]) -> pd.DataFrame:
         """Do as `score` does, awaited from any event loop.

@@ -168,7 +168,7 @@ class Verbs:
         """
         return run(self._frame, *split(prompts.summarize, (text,), options))
 
-    def translate(self, text: str, *, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
+    def translate(self, text: str, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
         """Translate each row's text.
 
         Args:
@@ -194,7 +194,7 @@ class Verbs:
             >>> list(out.columns)
             ['review', 'translation', 'translation_error']
         """
-        return run(self._frame, *split(functools.partial(prompts.translate, to=to), (text,), options))
+        return run(self._frame, *split(prompts.translate, (text, to), options))
 
     def score(self, text: str, criteria: str, **options: Unpack[Score]) -> pd.DataFrame:
         """Rate each row's text with a whole number.
@@ -282,13 +282,13 @@ class Verbs:
         """
         return await arun(self._frame, *split(prompts.summarize, (text,), options))
 
-    async def atranslate(self, text: str, *, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
+    async def atranslate(self, text: str, to: str, **options: Unpack[Translate]) -> pd.DataFrame:
         """Do as `translate` does, awaited from any event loop.
 
         Returns:
             As `translate`.
         """
-        return await arun(self._frame, *split(functools.partial(prompts.translate, to=to), (text,), options))
+        return await arun(self._frame, *split(prompts.translate, (text, to), options))
 
     async def ascore(self, text: str, criteria: str, **options: Unpack[Score]) -> pd.DataFrame:
         """Do as `score` does, awaited from any event loop.

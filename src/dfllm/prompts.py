@@ -254,8 +254,8 @@ def summarize(
 
 def translate(
     text: str,
-    *,
     to: str,
+    *,
     source: str | None = None,
     glossary: Mapping[str, str] | None = None,
     prompt: Worded | None = None,
