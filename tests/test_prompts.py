@@ -46,8 +46,8 @@ QUESTIONS = {
     "summarize sentences": "0686f5b094588f38",
     "translate": "a58301ada9edae0e",
     "translate with": "b86a5eb5f840052a",
-    "score": "fdfd3d5f38318067",
-    "score reason": "d98880db56931524",
+    "score": "a44e2a50cc2681ec",
+    "score reason": "5f804fbabbe4fe78",
     "judge": "3ee1b4959c68002d",
 }
 

@@ -64,7 +64,7 @@ def halved(plan: Plan) -> Plan:
 
 @dataclass(slots=True)
 class PairTally(Tally):
-    """A tally of pairs: rows are counted when both of their outcomes are there.
+    """A tally of pairs: rows are counted when both of their outcomes are there, and `shared` counts their questions.
 
     Attributes:
         fresh: failed rows since the engine last asked.

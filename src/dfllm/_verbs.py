@@ -311,7 +311,8 @@ def split(make: Callable[..., Task], arguments: Sequence[Any], options: Mapping[
     """Return the question that a verb's own arguments and options make, and the options that remain."""
     own = inspect.signature(make).parameters
     task = make(*arguments, **{name: value for name, value in options.items() if name in own})
-    return task, cast("Options", {name: value for name, value in options.items() if name not in own})
+    rest = {name: value for name, value in options.items() if name not in own}
+    return task, cast("Options", {"into": task.into, **rest})
 
 
 def run(frame: pd.DataFrame, task: Task, options: Options) -> pd.DataFrame:

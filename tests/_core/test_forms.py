@@ -58,6 +58,15 @@ def test_any_other_number_is_none(said):
         whole_number(1, 5, reason=False).read(said)
 
 
+@pytest.mark.parametrize(
+    ("high", "bounds"),
+    [(5, {"enum": [1, 2, 3, 4, 5]}), (32, {"enum": [*range(1, 33)]}), (33, {"minimum": 1, "maximum": 33})],
+)
+def test_a_short_scale_is_sent_as_a_choice(high, bounds):
+    """Some providers do not hold a model to bounds, all do to a choice; a long one would be a long schema."""
+    assert {"answer": {"type": "integer", **bounds}} == sent(whole_number(1, high, reason=False))
+
+
 def test_reason_is_answered_before_the_score_and_stands_behind_it():
     """Providers answer in the order of the schema; columns have the score first."""
     schema = whole_number(1, 5, reason=True)

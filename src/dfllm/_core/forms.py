@@ -13,6 +13,9 @@ from dfllm._core.inputs import has_surrogate
 from dfllm._core.output import OutputError
 from dfllm._core.schema import ONLY, Schema, schema_of
 
+#: Scales of so many numbers are sent as a choice of them.
+_FEW = 32
+
 
 def several(labels: Sequence[str]) -> Schema:
     """Return the form of any number of labels, as a list in the order given here, each at most once."""
@@ -51,7 +54,9 @@ def whole_number(low: int, high: int, *, reason: bool) -> Schema:
             raise OutputError("$.reason: no text")
         return {name: number, "reason": why}
 
-    bounded = {"type": "integer", "minimum": low, "maximum": high}
+    numbers = list(range(low, high + 1)) if high - low < _FEW else []
+    # Every provider holds a model to a choice; not all do to bounds.
+    bounded = {"type": "integer", "enum": numbers} if numbers else {"type": "integer", "minimum": low, "maximum": high}
     if not reason:
         return Schema(_sent({name: bounded}), strict=True, fields={name: "int"}, single=True, check=check)
     # Providers answer in this order: a reason that follows the number would only defend it.
