@@ -202,7 +202,7 @@ def run(*, as_json: bool, **given: Any) -> None:
         saved = _saved("Run again: what was answered costs nothing.")
         fail(f"{target} was changed meanwhile and is left as it is. {saved}")
     schema = None if given["schema"] is None else schema_of(given["schema"])
-    made = names_of(given["into"], schema, details=given["details"]).all
+    made = names_of(given["into"], schema, details=given["details"], calls=bool(given["tools"])).all
     _deliver(target, source.table, done.frame, made, raw=given["raw_cells"])
     _report(as_json=as_json, quiet=given["progress"] is False, to_stderr=target.path is None)
     if interrupted:

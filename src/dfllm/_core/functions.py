@@ -54,7 +54,9 @@ def _check_parameter(name: str, parameter: inspect.Parameter, hints: Mapping[str
             f"Tool {name!r} takes {stars}{parameter.name}, and a model must know each argument. Name them one by one."
         )
     if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise OptionError(f"Tool {name!r} takes {parameter.name!r} by place only, and calls have names. Drop the slash.")
+        raise OptionError(
+            f"Tool {name!r} takes {parameter.name!r} by place only, and calls have names. Drop the slash."
+        )
     if parameter.name not in hints:
         raise OptionError(f"The argument {parameter.name!r} of tool {name!r} has no hint; a model must know its type.")
 

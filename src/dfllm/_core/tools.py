@@ -80,7 +80,9 @@ def choice_of(given: Any, tools: Sequence[Tool]) -> str | None:
     if given is None:
         return None
     if not tools:
-        raise OptionError(f"tool_choice={given!r} chooses among tools, and there are none. Say tools=, or leave it out.")
+        raise OptionError(
+            f"tool_choice={given!r} chooses among tools, and there are none. Say tools=, or leave it out."
+        )
     names = [tool.name for tool in tools]
     if not isinstance(given, str) or given not in (*WORDS, *names):
         hint = near(given, [*WORDS, *names]) if isinstance(given, str) else ""
@@ -107,7 +109,7 @@ def _from_json(given: Mapping[str, Any]) -> Tool:
         given = inner
     if given.get("type", "function") not in ("function", "custom"):
         raise OptionError(
-            f"tools holds a {given['type']!r}, which is no function but a tool of the provider's; that goes into extra=."
+            f"tools holds a {given['type']!r}, which is no function but a tool of the provider's; say it in extra=."
         )
     if odd := sorted(str(field) for field in given.keys() - _FIELDS):
         raise OptionError(f"A tool in tools has {odd[0]!r}; it takes name, description and parameters.{_hint(odd[0])}")

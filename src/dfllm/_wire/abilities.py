@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dfllm._wire.dialects import DIALECTS
+from dfllm._core.errors import OptionError
+from dfllm._core.tools import Tool
+from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import Provider
 
 _HEAD = (
@@ -62,6 +64,19 @@ def abilities_of(provider: Provider) -> Abilities:
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
     )
+
+
+def offered(tools: Sequence[Tool], provider: Provider, dialect: Dialect) -> str | None:
+    """Return the part of the body that offers these tools to a provider; None where there are none.
+
+    Raises:
+        OptionError: it takes no tools, or not these.
+    """
+    if not tools:
+        return None
+    if dialect.tools is None or not provider.takes_tools:
+        raise OptionError(f"{provider.name} takes no tools. Leave tools= out, or choose another provider.")
+    return dialect.tools(tools, strict=provider.strict_tools)
 
 
 def page(providers: Mapping[str, Provider]) -> str:

@@ -38,6 +38,11 @@ def holder_of(terms: Terms) -> Mapping[str, Any] | None:
     return form if form.get("name") == HOLDER and "input_schema" in form else None
 
 
+def has_tools(terms: Terms) -> bool:
+    """Return whether a request offers tools, which providers explain to the model in words of their own."""
+    return terms.tools is not None or holder_of(terms) is not None
+
+
 def held(outcome: Outcome) -> Outcome:
     """Return an answer that was given as the arguments of a tool as one that was said."""
     response = outcome.response if isinstance(outcome, Failure) else outcome
