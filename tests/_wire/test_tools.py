@@ -29,6 +29,7 @@ def look_up(query: str, most: int = 3) -> list[str]:
 
     Args:
         query: what to look for.
+        most: so many.
     """
     raise AssertionError("nothing is ever called")
 

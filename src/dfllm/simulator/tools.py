@@ -68,10 +68,18 @@ def calls_of(offer: Offer, text: str, key: str) -> tuple[Call, ...]:
     Raises:
         BadSchema: no arguments fit what a tool asks for.
     """
+    about = _naming(offer).sub(" ", text) if offer.tools else text  # a tool's name is seldom what it is asked for
     return tuple(
-        Call(f"call_{luck.number(key, place):016x}{place:08x}", tool.name, _arguments(tool, text, f"{key}:{place}"))
+        Call(f"call_{luck.number(key, place):016x}{place:08x}", tool.name, _arguments(tool, about, f"{key}:{place}"))
         for place, tool in enumerate(_chosen(offer, text, key))
     )
+
+
+def _naming(offer: Offer) -> re.Pattern[str]:
+    names = "|".join(
+        re.escape(tool.name) for tool in sorted(offer.tools, key=lambda tool: len(tool.name), reverse=True)
+    )
+    return re.compile(rf"(?<![\w-])({names})(?![\w-])")
 
 
 def _chosen(offer: Offer, text: str, key: str) -> Sequence[Tool]:
@@ -80,8 +88,7 @@ def _chosen(offer: Offer, text: str, key: str) -> Sequence[Tool]:
         return [by_name[offer.named]]
     if not by_name:
         return []
-    names = "|".join(map(re.escape, sorted(by_name, key=len, reverse=True)))
-    said = [by_name[found[1]] for found in re.finditer(rf"(?<![\w-])({names})(?![\w-])", text)]
+    said = [by_name[found[1]] for found in _naming(offer).finditer(text)]
     if not said and offer.must:
         said = [luck.pick(offer.tools, key, "tool")]
     return said[: _MOST if offer.at_once else 1]
