@@ -155,7 +155,7 @@ def _gemini_tool(where: str, given: Any, complaint: Callable[[Any], str | None])
     name = given.get("name") if isinstance(given, dict) else None
     if not isinstance(name, str) or not _GEMINI_NAME.fullmatch(name):
         _refuse(f"Invalid {where}.name: Must start with a letter or an underscore.")
-    parameters = given.get("parametersJsonSchema")
+    parameters = given.get("parametersJsonSchema", given.get("parameters_json_schema"))  # its own client's spelling
     if parameters is None:
         parameters = _lowered(given["parameters"]) if "parameters" in given else NO_PARAMETERS
     if not isinstance(parameters, dict) or parameters.get("type") != "object":
