@@ -195,6 +195,25 @@ def test_a_call_without_tools_is_none(simulator, frame):
     assert "InvalidOutput: function call (paid)" == out["completion_error"][1]
 
 
+def test_no_function_is_ever_called(frame):
+    """Neither by what a model says nor by a run, a plan, a known answer, an iterator or a report."""
+    called = []
+
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        called.append(city)
+        return "sunny"
+
+    for _ in range(2):
+        out = frame.llm.complete(PROMPT, model=MODEL, tools=[weather], tool_choice="weather")
+    frame.llm.plan(PROMPT, model=MODEL, tools=[weather])
+    list(frame.llm.iter_completions(PROMPT, model=MODEL, tools=[weather]))
+    dfllm.last_run()._repr_html_()
+
+    assert out["completion_calls"].notna().all()
+    assert [] == called
+
+
 def test_rows_come_with_their_calls(frame):
     """From the iterators too, sync and async."""
 
