@@ -111,6 +111,7 @@ def test_a_run_replaces_its_own_columns(frame):
         ([], {"tools": [lambda city: city]}, "lambda"),
         ([], {"extra": {"tools": []}}, "extra must not set tools"),
         ([], {"model": "embedders/x"}, "embedders takes no tools"),
+        ([], {"tools": [{**LOOK, "description": "\ud83d"}]}, "tools holds a lone surrogate"),
     ],
 )
 def test_what_does_not_fit_is_refused(simulator, monkeypatch, frame, columns, options, said):

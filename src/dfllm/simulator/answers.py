@@ -66,7 +66,8 @@ def _answered(ask: Ask, key: str) -> Answer:
 
 def _calling(ask: Ask, said: Answer, calls: tuple[Call, ...]) -> Answer:
     """Put calls behind what was said, as far as the allowance goes; it may end in the middle of one."""
-    tokens, made = said.tokens, []
+    made: list[Call] = []
+    tokens = said.tokens
     for call in calls:
         name_tokens, whole = tokens_of(call.name), tokens_of(call.name) + tokens_of(call.arguments)
         if ask.allowance is not None and tokens + whole > ask.allowance:
