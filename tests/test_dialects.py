@@ -1,6 +1,7 @@
 """Every dialect from a frame to its columns: the simulator behind each provider's own variables."""
 
 import json
+from typing import Literal
 
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ BELOW = {"openai": "/v1", "anthropic": "", "gemini": "", "openai-responses": "/v
 OTHERWISE = {("gemini", "Refused"): "ContentFiltered"}
 
 every_dialect = pytest.mark.parametrize("name", DIALECTS)
+every_caller = pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.tools])
 
 
 @pytest.fixture
@@ -165,6 +167,123 @@ def test_a_server_of_ones_own_may_speak_it(name, serve, frame):
         out = frame.llm.complete("Where is {{ city }}?", model="lab/small")
 
     assert 3 == out["completion"].notna().sum()
+
+
+def weather(city: str, unit: Literal["C", "F"] = "C") -> str:
+    """Tell the weather."""
+    raise AssertionError("nothing is ever called")
+
+
+def look_up(query: str) -> str:
+    """Look something up."""
+    raise AssertionError("nothing is ever called")
+
+
+TOOLS = [weather, look_up]
+
+
+def named(calls):
+    """Return the tools that each row calls."""
+    return [[call["name"] for call in json.loads(row)] if pd.notna(row) else None for row in calls]
+
+
+@every_caller
+@pytest.mark.parametrize(
+    ("prompt", "choice", "calls"),
+    [
+        ("What is the weather in {{ city }}?", None, ["weather"]),
+        ("What is the weather, the weather, and look_up {{ city }}?", "auto", ["weather", "weather", "look_up"]),
+        ("Where is {{ city }}?", "look_up", ["look_up"]),
+        ("Where is {{ city }}?", None, None),
+        ("What is the weather in {{ city }}?", "none", None),
+    ],
+    ids=["one", "parallel", "named", "not called", "none"],
+)
+def test_tools(name, serve, frame, prompt, choice, calls):
+    """The same calls in the same columns, whoever is asked; a second run reads them from the store."""
+    started = serve(name)
+
+    out, again = (frame.llm.complete(prompt, model=f"{name}/small", tools=TOOLS, tool_choice=choice) for _ in range(2))
+
+    assert [calls] * 3 == named(out["completion_calls"])
+    assert [calls is None] * 3 == out["completion"].notna().tolist()
+    assert out["completion_error"].isna().all()
+    pd.testing.assert_frame_equal(out, again)
+    assert 3 == started.bill.billed
+
+
+@every_caller
+def test_a_tool_may_be_required(name, serve, frame):
+    """Whichever it is; its arguments are an object."""
+    serve(name)
+
+    out = frame.llm.complete("Where is {{ city }}?", model=f"{name}/small", tools=TOOLS, tool_choice="required")
+
+    calls = [json.loads(row) for row in out["completion_calls"]]
+    assert {"weather", "look_up"} >= {call["name"] for (call,) in calls}
+    assert all(isinstance(call["arguments"], dict) for (call,) in calls)
+
+
+@every_caller
+def test_text_may_stand_beside_a_call(name, serve, frame):
+    """Each in its own column."""
+    serve(name)
+
+    out = frame.llm.complete("What is the weather in {{ city }}?", model=f"{name}/large", tools=TOOLS)
+
+    assert [["weather"]] * 3 == named(out["completion_calls"])
+    assert out["completion"].notna().all()
+
+
+@every_caller
+def test_tools_and_a_schema_go_together(name, serve, frame):
+    """What is said fits it; where a tool is called nothing need be said."""
+    serve(name)
+
+    out = frame.llm.complete(
+        "{% if city == 'Lima' %}What is the weather in{% else %}Rate{% endif %} {{ city }}.",
+        model=f"{name}/small",
+        tools=TOOLS,
+        schema=SCHEMA,
+    )
+
+    assert [None, ["weather"], None] == named(out["completion_calls"])
+    assert [True, False, True] == out["completion_stars"].notna().tolist()
+    assert out["completion_error"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "kind"),
+    [
+        (name, fault, kind)
+        for name in every_caller.args[1]
+        for fault, kind in (("badargs", "InvalidOutput"), ("length", "Truncated"))
+        if (name, fault) != ("anthropic", "badargs")  # whose arguments are an object, which cannot be broken
+    ],
+)
+def test_calls_in_trouble(name, serve, frame, fault, kind):
+    """What is broken or cut is no call; it was paid for, and is not asked again."""
+    started = serve(name, faults=Faults(by_text={"Lima": fault}))
+
+    for _ in range(2):
+        with pytest.warns(dfllm.RowsFailedWarning):
+            out = frame.llm.complete("What is the weather in {{ city }}?", model=f"{name}/small", tools=TOOLS)
+
+    assert [["weather"], None, ["weather"]] == named(out["completion_calls"])
+    assert kind == out["completion_error"][1].split(":")[0]
+    assert 3 == started.bill.billed
+
+
+@every_caller
+def test_a_limit_may_cut_a_call(name, serve, frame):
+    """Half of one never looks whole."""
+    serve(name)
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        out = frame.llm.complete("What is the weather in {{ city }}?", model=f"{name}/small", tools=TOOLS, max_tokens=5)
+
+    assert [None] * 3 == named(out["completion_calls"])
+    assert {"Truncated"} == {error.split(":")[0] for error in out["completion_error"]}
 
 
 def test_a_seed_has_the_name_its_provider_gives_it(frame, monkeypatch):

@@ -29,6 +29,7 @@ from dfllm._core.schema import Schema, schema_of
 from dfllm._core.tasks import Task
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
+from dfllm._core.tools import Tool, choice_of, tools_of
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
 from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
@@ -49,6 +50,7 @@ from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
 from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
+from dfllm._wire.abilities import offered
 from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import identity_of, normalised, split
 
@@ -134,7 +136,13 @@ class Work:
         check_columns(self._prompt.columns, list(self.frame.columns))
         check_columns(self._images, list(frame.columns), of="images=")
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
-        self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
+        self._tools: tuple[Tool, ...] = tools_of(given) if (given := options.get("tools")) is not None else ()
+        self.names = names_of(
+            options.get("into", "completion"),
+            self.schema,
+            details=options.get("details", False),
+            calls=bool(self._tools),
+        )
         check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
         self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
         self._store()  # before a provider is looked for: without a store nothing is sent
@@ -150,6 +158,8 @@ class Work:
         options = self.options
         provider, model = split(str(self.settings.model), providers())
         dialect = DIALECTS[provider.dialect]
+        if provider.schema_by_tool and self.schema is not None:
+            dialect = dialect.by_tool()
         if self.schema is not None and not provider.takes_schema:
             raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")
         terms = terms_of(
@@ -166,6 +176,8 @@ class Work:
             reasoning=options.get("reasoning"),
             schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
             extra=options.get("extra"),
+            tools=offered(self._tools, provider, dialect),
+            tool_choice=choice_of(options.get("tool_choice"), self._tools),
         )
         if self._images:
             self._refuse_images(dialect, provider.name)

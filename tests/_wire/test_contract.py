@@ -64,7 +64,6 @@ def test_plain(name):
         ("refused", "Refused", "I cannot."),
         ("cut", "Truncated", "4 output tokens"),
         ("empty", "EmptyResponse", "blank"),
-        ("called", "InvalidOutput", "function call"),
     ],
 )
 def test_answers_that_are_none(name, which, kind, reason):

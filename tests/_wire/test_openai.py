@@ -32,6 +32,8 @@ FULL = replace(
     schema=response_format('{"type":"object","properties":{},"required":[],"additionalProperties":false}', strict=True),
     extra='{"service_tier":"flex"}',
     prompt_cache_key="dfllm-1",
+    tools='[{"type":"function","function":{"name":"look","parameters":{"type":"object","properties":{}}}}]',
+    tool_choice="look",
 )
 
 
@@ -93,6 +95,10 @@ def test_full_body_holds_every_term():
         },
         "service_tier": "flex",
         "prompt_cache_key": "dfllm-1",
+        "tools": [
+            {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "look"}},
     } == sent
 
 
@@ -188,7 +194,7 @@ ANSWERS = {
     "tool call": (
         body(choice={"finish_reason": "tool_calls"}, message={"content": None, "tool_calls": [{"id": "1"}]}),
         "InvalidOutput",
-        "function call",
+        "a call names no tool",
         "paid",
         True,
     ),

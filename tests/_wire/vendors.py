@@ -8,7 +8,7 @@ from typing import Any
 import pydantic
 from anthropic.types import Message
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from google.genai.types import Content, GenerateContentResponse, GenerationConfig
+from google.genai.types import Content, GenerateContentResponse, GenerationConfig, Tool, ToolConfig
 from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from openai.types.responses import Response
@@ -64,6 +64,8 @@ class GeminiRequest(pydantic.BaseModel, extra="forbid", alias_generator=to_camel
     contents: list[Content]
     system_instruction: Content | None = None
     generation_config: GenerationConfig | None = None
+    tools: list[Tool] | None = None
+    tool_config: ToolConfig | None = None
 
 
 def _completion(content: str | None = TEXT, finish: str = "stop", **message: Any) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def terms_of(
     reasoning: str | None = None,
     schema: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    tools: str | None = None,
+    tool_choice: str | None = None,
 ) -> Terms:
     """Return the Terms these options make.
 
@@ -48,8 +50,10 @@ def terms_of(
         reasoning=_word("reasoning", reasoning),
         schema=schema,
         extra=_json(extra),
+        tools=tools,
+        tool_choice=tool_choice,
     )
-    for name in ("model", "stop", "reasoning", "schema", "extra"):
+    for name in ("model", "stop", "reasoning", "schema", "extra", "tools"):
         if has_surrogate(canonical(getattr(terms, name))):
             raise OptionError(f"{name} holds a lone surrogate, which no request could carry.")
     return terms

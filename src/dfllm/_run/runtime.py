@@ -33,6 +33,7 @@ from dfllm._run.store_files import identity_of
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.tally import Tally
 from dfllm._wire.providers import model_names
+from dfllm._wire.tools import has_tools
 
 if TYPE_CHECKING:
     from dfllm._run.http import Answer, Http, Route
@@ -44,6 +45,8 @@ _MANY = 500
 _MOST = 4_000
 #: A request for a better answer has the answer and what is wrong with it behind the rest.
 _MENDING_TURNS = 2
+#: Providers explain tools to the model in words that no request shows, some hundreds of tokens.
+_TOOLS_TURNS = 64
 
 
 class Lane(NamedTuple):
@@ -288,7 +291,7 @@ def charges_of(
     model = order.terms.model
     given = settings.prices.get(f"{order.terms.provider.partition(' ')[0]}/{model}")
     price = pricer(price_as, model, given, batch=batch)
-    turns = order.prompt.turns + _MENDING_TURNS
+    turns = order.prompt.turns + _MENDING_TURNS + (_TOOLS_TURNS if has_tools(order.terms) else 0)
     surcharge = surcharge_of(price_as, model, given)
     return price, most_of(price, messages=turns, tokens_out=order.terms.max_tokens, surcharge=surcharge)
 

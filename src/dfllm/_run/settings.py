@@ -271,6 +271,7 @@ def register_provider(
     dialect: str = "openai",
     api_key_env: str | None = None,
     max_tokens_field: str = "max_tokens",
+    schema_by_tool: bool = False,
 ) -> None:
     """Make a provider known that speaks a known dialect, such as any server compatible with OpenAI.
 
@@ -283,6 +284,8 @@ def register_provider(
             ``"anthropic"`` (``/v1/messages``) or ``"gemini"`` (``/v1/models/...:generateContent``).
         api_key_env: the environment variable that holds its API key; None where it wants none.
         max_tokens_field: what it calls the limit of output tokens.
+        schema_by_tool: whether `schema=` is asked for by a tool that must be called, its arguments being the answer:
+            for models and gateways that speak Anthropic's dialect without its ``output_config.format``.
 
     Raises:
         OptionError: the name is taken by a built-in provider or cannot be one, the dialect is unknown, or the base URL
@@ -302,6 +305,8 @@ def register_provider(
         raise OptionError(f"No dialect is called {dialect!r}; there are {listed(sorted(DIALECTS))}.")
     if max_tokens_field != "max_tokens" and dialect != "openai":
         raise OptionError(f"max_tokens_field is for the dialect 'openai'; {dialect!r} has one name for it.")
+    if schema_by_tool and DIALECTS[dialect].response_tool is None:
+        raise OptionError(f"schema_by_tool is for the dialect 'anthropic'; {dialect!r} has no such way.")
     _registered[name] = Provider(
         name,
         dialect,
@@ -310,6 +315,7 @@ def register_provider(
         needs_key=api_key_env is not None,
         max_tokens_field=max_tokens_field,
         charges=DIALECTS[dialect].charges,
+        schema_by_tool=schema_by_tool,
         built_in=False,
     )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dfllm._wire.dialects import DIALECTS
+from dfllm._core.errors import OptionError
+from dfllm._core.tools import Tool
+from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import Provider
 
 _HEAD = (
-    "| Provider | Dialect | Key | Where | Moved by | Schema | `seed` | `stop` | Prices |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| Provider | Dialect | Key | Where | Moved by | Schema | Tools | `seed` | `stop` | Prices |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -25,6 +27,7 @@ class Abilities(NamedTuple):
         base_url: where it is; empty where that is not one place.
         urls: variables that hold another base URL.
         schema: whether answers can be held to a JSON schema.
+        tools: whether tools can be offered.
         seed: whether it has a place for a seed.
         stop: whether it has a place for texts that end an answer.
         prices: whether the price data knows it.
@@ -37,6 +40,7 @@ class Abilities(NamedTuple):
     base_url: str
     urls: tuple[str, ...]
     schema: bool
+    tools: bool
     seed: bool
     stop: bool
     prices: bool
@@ -44,7 +48,8 @@ class Abilities(NamedTuple):
 
 def abilities_of(provider: Provider) -> Abilities:
     """Return what a provider can do."""
-    lacks = DIALECTS[provider.dialect].lacks
+    dialect = DIALECTS[provider.dialect]
+    lacks = dialect.lacks
     return Abilities(
         provider.name,
         provider.dialect,
@@ -53,11 +58,25 @@ def abilities_of(provider: Provider) -> Abilities:
         provider.base_url,
         provider.url_names,
         provider.takes_schema,
+        provider.takes_tools and dialect.tools is not None,
         "seed" not in lacks,
         "stop" not in lacks,
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
     )
+
+
+def offered(tools: Sequence[Tool], provider: Provider, dialect: Dialect) -> str | None:
+    """Return the part of the body that offers these tools to a provider; None where there are none.
+
+    Raises:
+        OptionError: it takes no tools, or not these.
+    """
+    if not tools:
+        return None
+    if dialect.tools is None or not provider.takes_tools:
+        raise OptionError(f"{provider.name} takes no tools. Leave tools= out, or choose another provider.")
+    return dialect.tools(tools, strict=provider.strict_tools)
 
 
 def page(providers: Mapping[str, Provider]) -> str:
@@ -73,6 +92,6 @@ def _line(one: Abilities) -> str:
         keys if one.needs_key else f"none needed ({keys})" if keys else "none",
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
-        *("yes" if able else "no" for able in (one.schema, one.seed, one.stop, one.prices)),
+        *("yes" if able else "no" for able in (one.schema, one.tools, one.seed, one.stop, one.prices)),
     )
     return f"| {' | '.join(told)} |"

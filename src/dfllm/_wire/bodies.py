@@ -11,6 +11,7 @@ import msgspec
 from dfllm._core.errors import OptionError
 from dfllm._core.types import Failure, Outcome, Terms
 from dfllm._wire.status import cleaned, complaint_of, failure_of
+from dfllm._wire.tools import FIELDS
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -22,7 +23,7 @@ def added(terms: Terms, reserved: frozenset[str]) -> dict[str, Any]:
         OptionError: it sets what the library decides.
     """
     extra = json.loads(terms.extra) if terms.extra else {}
-    if taken := reserved & set(extra):
+    if taken := (reserved if terms.tools is None else reserved | FIELDS) & set(extra):
         raise OptionError(f"extra must not set {', '.join(sorted(taken))}; dfllm has options for what it can change.")
     return dict(extra)
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
 from dfllm._wire import anthropic, gemini, openai, openai_responses
+from dfllm._wire.tools import held
 
 
 class Dialect(NamedTuple):
@@ -26,6 +27,8 @@ class Dialect(NamedTuple):
         charges: what the rate limits of those who speak it count.
         lacks: options it has no place for.
         images: whether a turn may show images.
+        tools: from tools to the part of the body that offers them; None where it has no place for any.
+        response_tool: as `response_format`, but a tool whose arguments are the answer; None where none is needed.
     """
 
     path: str
@@ -39,15 +42,39 @@ class Dialect(NamedTuple):
     charges: Rule = "openai"
     lacks: tuple[str, ...] = ()
     images: bool = False
+    tools: Callable[..., str] | None = None
+    response_tool: Callable[..., str] | None = None
 
     def path_for(self, terms: Terms) -> str:
         """Return where questions under these terms are posted, below the base URL."""
         return self.path.replace("{model}", quote(terms.model, safe=""))
 
+    def by_tool(self) -> Dialect:
+        """Return the same, but schemas are asked for by a tool that must be called, and its arguments are the answer.
+
+        Raises:
+            ValueError: the dialect knows no such way.
+        """
+        if self.response_tool is None:
+            raise ValueError(f"no answers by tools below {self.path}")
+        read, decode = self.read, self.decode
+        return self._replace(
+            response_format=self.response_tool,
+            read=lambda status, headers, body: held(read(status, headers, body)),
+            decode=lambda body: held(decode(body)),
+        )
+
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai": Dialect(
-        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
+        openai.PATH,
+        openai.MODELS_PATH,
+        openai.encoder,
+        openai.read,
+        openai.decode,
+        openai.response_format,
+        images=True,
+        tools=openai.tools,
     ),
     "anthropic": Dialect(
         anthropic.PATH,
@@ -60,6 +87,8 @@ DIALECTS: Mapping[str, Dialect] = {
         anthropic.MAX_TOKENS,
         "anthropic",
         ("seed",),
+        tools=anthropic.tools,
+        response_tool=anthropic.response_tool,
     ),
     "gemini": Dialect(
         gemini.PATH,
@@ -70,6 +99,7 @@ DIALECTS: Mapping[str, Dialect] = {
         gemini.response_format,
         gemini.headers,
         charges="gemini",
+        tools=gemini.tools,
     ),
     "openai-responses": Dialect(
         openai_responses.PATH,
@@ -79,5 +109,6 @@ DIALECTS: Mapping[str, Dialect] = {
         openai_responses.decode,
         openai_responses.response_format,
         lacks=("seed", "stop"),
+        tools=openai_responses.tools,
     ),
 }

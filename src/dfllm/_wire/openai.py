@@ -6,15 +6,18 @@ Source: the official SDK's ``types/chat`` and https://platform.openai.com/docs/a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from dfllm._core.calls import Said, with_calls
 from dfllm._core.images import images_of
+from dfllm._core.tools import WORDS, Tool, in_strict_form
 from dfllm._core.types import Failure, Message, Messages, Outcome, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refused
 from dfllm._wire.status import cleaned
+from dfllm._wire.tools import line, loaded
 
 PATH = "/chat/completions"
 MODELS_PATH = "/models"
@@ -68,8 +71,28 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "reasoning_effort": terms.reasoning,
         "response_format": json.loads(terms.schema) if terms.schema else None,
         "prompt_cache_key": terms.prompt_cache_key,
+        "tools": loaded(terms.tools),
+        "tool_choice": _choice(terms.tool_choice),
     }
     return {name: value for name, value in options.items() if value is not None} | extra
+
+
+def _choice(choice: str | None) -> Any:
+    return choice if choice is None or choice in WORDS else {"type": "function", "function": {"name": choice}}
+
+
+def tools(offered: Sequence[Tool], *, strict: bool) -> str:
+    """Return the part of the body that offers these tools."""
+    return line([{"type": "function", "function": _function(tool, strict=strict)} for tool in offered])
+
+
+def _function(tool: Tool, *, strict: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        made["description"] = tool.description
+    if strict and tool.strict:
+        return made | {"parameters": in_strict_form(tool), "strict": True}
+    return made | {"parameters": tool.parameters}
 
 
 def response_format(schema: str, *, strict: bool) -> str:
@@ -143,7 +166,7 @@ def decode(body: bytes) -> Outcome:
     content = message.content
     text = content if isinstance(content, str) else _joined(content)
     response = _response(said, choice.finish_reason or "stop", text)
-    if response.finish == "stop" and text and not message.refusal and not text.isspace():
+    if response.finish == "stop" and text and not message.refusal and not message.tool_calls and not text.isspace():
         return response
     return _judged(message, response)
 
@@ -174,9 +197,11 @@ def _judged(message: _Message, response: Response) -> Outcome:
         tokens = response.tokens_out
         if not text.strip() and response.tokens_reasoning:
             return Failure("Truncated", f"all {tokens} tokens were reasoning", "paid", response=response)
-        said = f"{tokens} output tokens" if tokens is not None else "output tokens used up"
-        return Failure("Truncated", said, "paid", response=response)
-    if finish in ("tool_calls", "function_call") or message.tool_calls or message.function_call:
+        reason = f"{tokens} output tokens" if tokens is not None else "output tokens used up"
+        return Failure("Truncated", reason, "paid", response=response)
+    if said := _said(message):
+        return with_calls(response, said)
+    if finish in ("tool_calls", "function_call"):
         return Failure("InvalidOutput", "function call", "paid", response=response)
     if finish in ("error", "insufficient_system_resource"):
         return Failure("ServerError", f"the provider ended the answer with {finish}", "maybe")
@@ -184,6 +209,18 @@ def _judged(message: _Message, response: Response) -> Outcome:
         return Failure("EmptyResponse", "blank", "paid", response=response)
     # Compatible servers have finish reasons of their own; text that ended for one of them is an answer.
     return response
+
+
+def _said(message: _Message) -> list[Said]:
+    """Return the calls of a message, also in the way of before there were several."""
+    calls = message.tool_calls or ([{"function": message.function_call}] if message.function_call else [])
+    return [_call(call if isinstance(call, dict) else {}) for call in calls]
+
+
+def _call(call: Mapping[str, Any]) -> Said:
+    function = call.get("function")
+    inside = function if isinstance(function, dict) else {}
+    return Said(inside.get("name"), inside.get("arguments"), call.get("id"))
 
 
 def _joined(content: list[dict[str, Any]] | None) -> str:

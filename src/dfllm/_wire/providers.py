@@ -31,6 +31,9 @@ class Provider:
         takes_schema: whether answers can be held to a JSON schema.
         charges: what its rate limits count; none for a server of one's own.
         prices: its name in the price data, where that is another.
+        takes_tools: whether it takes tools.
+        strict_tools: whether it holds calls to their schemas where it is told to be strict.
+        schema_by_tool: whether a schema is asked for by a tool that must be called.
         takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
@@ -49,6 +52,9 @@ class Provider:
     prices: str = ""
     takes_prompt_cache_key: bool = False
     built_in: bool = True
+    takes_tools: bool = True
+    strict_tools: bool = False
+    schema_by_tool: bool = False
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -63,6 +69,7 @@ PROVIDERS: Mapping[str, Provider] = {
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
             takes_prompt_cache_key=True,
+            strict_tools=True,
         ),
         Provider(
             "anthropic",
@@ -88,6 +95,7 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("OPENAI_API_KEY",),
             url_names=("OPENAI_BASE_URL",),
             prices="openai",
+            strict_tools=True,
         ),
         Provider(
             "azure",
@@ -97,6 +105,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("AZURE_OPENAI_ENDPOINT",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            strict_tools=True,
         ),
         Provider(
             "mistral",
@@ -162,6 +171,7 @@ PROVIDERS: Mapping[str, Provider] = {
             needs_key=False,
             charges="none",
             takes_prompt_cache_key=True,
+            strict_tools=True,
         ),
     )
 }

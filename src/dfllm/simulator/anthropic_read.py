@@ -4,11 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from . import tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error
 
 VERSIONS = ("2023-06-01", "2026-10-21")
+#: What the vendor tells its models of tools, and charges for, beside the tools themselves.
+TOOLS_TOKENS = 346
 
 _FIELDS = frozenset(
     {"model", "max_tokens", "messages", "system", "stop_sequences", "thinking", "output_config", "metadata", "tools"}
@@ -60,10 +63,11 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         hash=hash_of(body),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + _tool_tokens(body),
         allowance=allowance,
         stops=_stops(body),
         schema=_schema(body),
+        offer=tools_read.from_anthropic(body),
     )
     _check_sampling(body)
     _check_thinking(body)
@@ -117,6 +121,10 @@ def _text_of(where: str, content: Any) -> str:
         if not isinstance(text, str) or not text.strip():
             _reject(f"{where}: text content blocks must contain non-whitespace text")
     return "\n".join(texts)
+
+
+def _tool_tokens(body: Mapping[str, Any]) -> int:
+    return TOOLS_TOKENS + tokens_of(json.dumps(body["tools"])) if body.get("tools") else 0
 
 
 def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
