@@ -78,6 +78,7 @@ class Terms:
         extra: canonical JSON of what the user adds to the body.
         prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
         seed_field: what this provider calls the seed on the wire.
+        service_tier: how soon and at which price the provider is to answer; it decides no answer.
     """
 
     provider: str
@@ -94,6 +95,7 @@ class Terms:
     extra: str | None = None
     prompt_cache_key: str | None = None
     seed_field: str = "seed"
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
-from dfllm._wire import anthropic, gemini, openai, openai_responses
+from dfllm._wire import anthropic, converse, gemini, openai, openai_responses, vertex
 
 
 class Dialect(NamedTuple):
@@ -16,7 +16,7 @@ class Dialect(NamedTuple):
 
     Attributes:
         path: where questions are posted, below the base URL; ``{model}`` in it stands for the model.
-        models_path: where the models are listed.
+        models_path: where the models are listed; empty where that is elsewhere.
         encoder: from terms to the function that writes bodies.
         read: from status, headers and body to the row's Outcome.
         decode: the same for a body of a 200, as the store keeps it.
@@ -45,7 +45,7 @@ class Dialect(NamedTuple):
         return self.path.replace("{model}", quote(terms.model, safe=""))
 
 
-DIALECTS: Mapping[str, Dialect] = {
+DIALECTS: dict[str, Dialect] = {
     "openai": Dialect(
         openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
     ),
@@ -79,5 +79,26 @@ DIALECTS: Mapping[str, Dialect] = {
         openai_responses.decode,
         openai_responses.response_format,
         lacks=("seed", "stop"),
+    ),
+    "converse": Dialect(
+        converse.PATH,
+        converse.MODELS_PATH,
+        converse.encoder,
+        converse.read,
+        converse.decode,
+        converse.response_format,
+        lacks=("seed",),
+    ),
+}
+# Claude and Gemini in Google's cloud differ in where they are and how they are let in, and hardly in what they say.
+DIALECTS = DIALECTS | {
+    "vertex-gemini": DIALECTS["gemini"]._replace(
+        path=vertex.GEMINI_PATH, models_path=vertex.MODELS_PATH, headers=vertex.headers
+    ),
+    "vertex-claude": DIALECTS["anthropic"]._replace(
+        path=vertex.CLAUDE_PATH,
+        models_path=vertex.MODELS_PATH,
+        encoder=vertex.claude_encoder,
+        headers=vertex.headers,
     ),
 }

@@ -91,7 +91,8 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "responseJsonSchema": json.loads(terms.schema) if terms.schema else None,
     }
     config = {name: value for name, value in options.items() if value is not None} | inside
-    return ({"generationConfig": config} if config else {}) | extra
+    tier = {"serviceTier": terms.service_tier} if terms.service_tier is not None else {}
+    return ({"generationConfig": config} if config else {}) | tier | extra
 
 
 def _thinking(reasoning: str | None) -> dict[str, Any] | None:

@@ -68,6 +68,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "reasoning_effort": terms.reasoning,
         "response_format": json.loads(terms.schema) if terms.schema else None,
         "prompt_cache_key": terms.prompt_cache_key,
+        "service_tier": terms.service_tier,
     }
     return {name: value for name, value in options.items() if value is not None} | extra
 

@@ -59,6 +59,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "max_output_tokens": terms.max_tokens,
         "reasoning": {"effort": terms.reasoning} if terms.reasoning is not None else None,
         "text": {"format": json.loads(terms.schema)} if terms.schema else None,
+        "service_tier": terms.service_tier,
     }
     made = {name: value for name, value in options.items() if value is not None}
     for name in ("reasoning", "text"):  # both have more in them than we know

@@ -67,6 +67,22 @@ _BY_WORD: dict[str, tuple[FailureType, str]] = {
     "provider_overloaded": ("Overloaded", "the provider is overloaded"),
     "capacity_exceeded": ("Overloaded", "the provider is overloaded"),
     "insufficient_system_resource": ("Overloaded", "the provider is overloaded"),
+    # AWS's, whose statuses say less than their names do.
+    "ThrottlingException": ("RateLimited", "rate limit"),
+    "ServiceQuotaExceededException": ("QuotaExhausted", "the account has no quota left"),
+    "ModelNotReadyException": ("Overloaded", "the model is not ready"),
+    "ServiceUnavailableException": ("Overloaded", "the provider is overloaded"),
+    "ModelErrorException": ("ServerError", ""),
+    **dict.fromkeys(
+        (
+            "UnrecognizedClientException",
+            "InvalidSignatureException",
+            "IncompleteSignatureException",
+            "MissingAuthenticationTokenException",
+            "ExpiredTokenException",
+        ),
+        ("AuthFailed", "key rejected"),
+    ),
 }
 _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
     400: ("BadRequest", "", "free"),
@@ -91,6 +107,8 @@ _BY_PHRASE: tuple[tuple[str, tuple[FailureType, str]], ...] = (
     ("prompt is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("maximum context length", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("exceed context limit", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("input is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("model identifier is invalid", ("ModelNotFound", "the provider does not know the model")),
     ("exceeds the maximum number of tokens", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("slow down", ("Overloaded", _SLOW_DOWN_REASON)),
     ("overloaded", ("Overloaded", "the provider is overloaded")),
@@ -172,7 +190,7 @@ def _media_type(headers: Mapping[str, str]) -> str:
 
 
 def _id(headers: Mapping[str, str]) -> str | None:
-    found = headers.get("x-request-id") or headers.get("request-id")
+    found = headers.get("x-request-id") or headers.get("request-id") or headers.get("x-amzn-requestid")
     return found if found and re.fullmatch(r"[A-Za-z0-9_.:/-]{1,128}", found) else None
 
 
