@@ -28,6 +28,8 @@ def terms_of(
     reasoning: str | None = None,
     schema: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    service_tier: str | None = None,
+    service_tiers: Sequence[str] = (),
 ) -> Terms:
     """Return the Terms these options make.
 
@@ -48,6 +50,7 @@ def terms_of(
         reasoning=_word("reasoning", reasoning),
         schema=schema,
         extra=_json(extra),
+        service_tier=_tier(provider, service_tier, service_tiers),
     )
     for name in ("model", "stop", "reasoning", "schema", "extra"):
         if has_surrogate(canonical(getattr(terms, name))):
@@ -77,6 +80,13 @@ def _word(name: str, value: Any) -> str | None:
     if not isinstance(value, str) or not value:
         raise OptionError(f"{name} takes the provider's word for it, such as 'low' or 'high'; found {value!r}.")
     return value
+
+
+def _tier(provider: str, tier: str | None, known: Sequence[str]) -> str | None:
+    if tier is not None and tier not in known:
+        has = f"it has {', '.join(map(repr, known))}" if known else "it has none; set it to None there"
+        raise OptionError(f"service_tier={tier!r} does not fit {provider}: {has}.")
+    return tier
 
 
 def _stops(stop: Any) -> tuple[str, ...] | None:

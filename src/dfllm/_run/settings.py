@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
@@ -16,10 +16,12 @@ import platformdirs
 from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
+from dfllm._run.clouds import signer_of, variable
 from dfllm._run.prices import checked_prices
 from dfllm._run.secret import Secret, Veiled
+from dfllm._run.signing import Signer
 from dfllm._wire.dialects import DIALECTS
-from dfllm._wire.providers import PROVIDERS, Provider, rule_at
+from dfllm._wire.providers import PROVIDERS, Provider, Window, rule_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Settings:
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
         prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
             does not.
+        service_tier: how soon and at which price to answer, in the provider's word, such as ``"flex"``.
     """
 
     model: str | None = None
@@ -103,6 +106,7 @@ class Settings:
     fetch_images: bool = False
     durability: Literal["normal", "full"] = "normal"
     prompt_caching: Literal["auto", "off"] = "auto"
+    service_tier: str | None = None
 
     @property
     def store_path(self) -> Path:
@@ -125,7 +129,7 @@ def configure(**settings: Any) -> None:
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
             ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``prices``,
-            ``fetch_images``, ``durability``, ``prompt_caching``.
+            ``fetch_images``, ``durability``, ``prompt_caching``, ``service_tier``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -226,6 +230,7 @@ def _checked(name: str, value: Any) -> Any:
         "budget": isinstance(value, Budget),
         "durability": value in ("normal", "full"),
         "prompt_caching": value in ("auto", "off"),
+        "service_tier": isinstance(value, str) and bool(value),
     }
     if not fits.get(name, False):
         wants = {
@@ -241,7 +246,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _kind_of(name: str) -> str:
     return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool", "fetch_images": "bool"}.get(
-        name, "number"
+        name, "word" if name == "service_tier" else "number"
     )
 
 
@@ -252,11 +257,15 @@ class Endpoint(NamedTuple):
         base_url: without a trailing slash.
         secret: the API key, or None.
         charges: what its rate limits count.
+        requests_per: the window of the limit of requests that its headers state.
+        signer: what proves who asks, where that is no key.
     """
 
     base_url: str
     secret: Secret | None
     charges: Rule = "none"
+    requests_per: Window = "minute"
+    signer: Signer | None = None
 
 
 def providers() -> Mapping[str, Provider]:
@@ -314,6 +323,9 @@ def register_provider(
     )
 
 
+_KEYS_THAT_ARE_SENT = {"google": 0, "aws": 1}
+
+
 def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = True) -> Endpoint:
     """Return where the provider is and the key it wants, read from the environment now.
 
@@ -321,7 +333,7 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
         KeyMissing: it wants a key, one is needed, and no variable holds one.
         OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
-    found: str = Veiled(_variable(provider.url_names))
+    found: str = Veiled(variable(provider.url_names))
     _check_bare(found, " or ".join(provider.url_names))
     found = str(found)
     if found and "://" not in found:
@@ -331,8 +343,10 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
     if provider.name == "simulator" and not found:
         base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
-    secret = Secret(_variable(provider.key_names))
-    if provider.needs_key and needs_key and not secret:
+    # What the variables of some clouds hold is no key but a file's name, or half of one.
+    secret = Secret(variable(provider.key_names[: _KEYS_THAT_ARE_SENT.get(provider.signs)]))
+    signer = signer_of(provider) if provider.signs and needs_key and not secret else None
+    if provider.needs_key and needs_key and not secret and signer is None:
         raise KeyMissing(
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
@@ -340,12 +354,7 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = base_url or provider.base_url
     if not base_url:
         raise OptionError(f"{provider.name} is at no one place and {' or '.join(provider.url_names)} is not set.")
-    return Endpoint(base_url, secret or None, rule_at(provider, base_url))
-
-
-def _variable(names: Sequence[str]) -> str:
-    """Return what the first of these variables holds that holds anything."""
-    return next((text for name in names if (text := os.environ.get(name, "").strip())), "")
+    return Endpoint(base_url, secret or None, rule_at(provider, base_url), provider.requests_per, signer)
 
 
 def _check_bare(url: str, named: str) -> None:

@@ -112,7 +112,7 @@ def _thinking(terms: Terms) -> dict[str, Any] | None:
         budget, most = int(reasoning), terms.max_tokens or 0
         if not _LEAST_THOUGHTS <= budget < most:
             raise OptionError(
-                f"Anthropic takes a budget for thinking from {_LEAST_THOUGHTS} on and below max_tokens, which is {most}; "
+                f"Anthropic takes a budget for thinking from {_LEAST_THOUGHTS} to below max_tokens, which is {most}; "
                 f"found reasoning={reasoning!r}."
             )
         return {"type": "enabled", "budget_tokens": budget}

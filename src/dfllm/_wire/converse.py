@@ -159,9 +159,7 @@ def _response(said: _Body, text: str) -> Response:
         # Whether cached tokens are among those of the input is not documented; the total tells.
         least = tokens_in + read + written if usage.total_tokens is None else tokens_in
         tokens_in = max(least, (usage.total_tokens or 0) - (usage.output_tokens or 0))
-    return Response(
-        text, said.stop_reason or "end_turn", tokens_in, usage.output_tokens, read, tokens_written=written
-    )
+    return Response(text, said.stop_reason or "end_turn", tokens_in, usage.output_tokens, read, tokens_written=written)
 
 
 def _judged(response: Response, *, calls: bool) -> Outcome:

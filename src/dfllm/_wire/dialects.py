@@ -9,6 +9,7 @@ from urllib.parse import quote
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
 from dfllm._wire import anthropic, converse, gemini, openai, openai_responses, vertex
+from dfllm._wire.providers import Provider
 
 
 class Dialect(NamedTuple):
@@ -102,3 +103,14 @@ DIALECTS = DIALECTS | {
         headers=vertex.headers,
     ),
 }
+
+
+def schema_part(provider: Provider, schema: str, *, strict: bool) -> str:
+    """Return the part of a body that asks a provider for this JSON schema, as its row has it.
+
+    Raises:
+        OptionError: nothing that it takes means the same.
+    """
+    if provider.schema_form == "json_object":
+        return openai.instructed(schema)
+    return DIALECTS[provider.dialect].response_format(schema, strict=strict)

@@ -32,7 +32,7 @@ def encode(request: Request) -> bytes:
 
 def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     """Return the function from messages to bodies under these terms; all but the messages is written once."""
-    head = b'{"model":' + _text(terms.model) + b',"messages":['
+    head = b'{"model":' + _text(terms.model) + b',"messages":[' + _instructions(terms)
     rest = msgspec.json.encode(_parameters(terms))[1:-1]
     tail = b"]," + rest + b"}" if rest else b"]}"
 
@@ -66,7 +66,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "stop": terms.stop,
         terms.seed_field: terms.seed,
         "reasoning_effort": terms.reasoning,
-        "response_format": json.loads(terms.schema) if terms.schema else None,
+        "response_format": _format(terms),
         "prompt_cache_key": terms.prompt_cache_key,
         "service_tier": terms.service_tier,
     }
@@ -76,6 +76,26 @@ def _parameters(terms: Terms) -> dict[str, Any]:
 def response_format(schema: str, *, strict: bool) -> str:
     """Return the part of the body that asks for this JSON schema."""
     return f'{{"type":"json_schema","json_schema":{{"name":"answer","strict":{json.dumps(strict)},"schema":{schema}}}}}'
+
+
+def instructed(schema: str) -> str:
+    """Return what asks for this JSON schema where a server only knows that an answer is to be JSON."""
+    return f'{{"type":"json_object","schema":{schema}}}'
+
+
+def _format(terms: Terms) -> dict[str, Any] | None:
+    asked = json.loads(terms.schema) if terms.schema else {}
+    return {"type": "json_object"} if asked.get("type") == "json_object" else asked or None
+
+
+def _instructions(terms: Terms) -> bytes:
+    """Return a first turn with the schema in it, where the server is not told of it otherwise."""
+    asked = json.loads(terms.schema) if terms.schema else {}
+    if asked.get("type") != "json_object":
+        return b""
+    schema = json.dumps(asked["schema"], ensure_ascii=False, separators=(",", ":"))
+    said = f"Answer with nothing but one JSON object that fits this JSON schema:\n{schema}"
+    return b'{"role":"system","content":%b},' % _text(said)
 
 
 # gc=False: these live for one decode, and tracking them would be a tenth of a re-run's time.

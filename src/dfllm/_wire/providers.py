@@ -41,7 +41,7 @@ class Provider:
         service_tiers: what it may be asked for as ``service_tier``.
         signs: whose credentials stand for the key, and are proved anew in each request.
         places: words in braces in `base_url` and `url_suffix`, and the variables that fill them in; the last may be
-            the word itself where none is set, as in ``"=global"``.
+            what the word is where none is set, as in ``"=global"``.
         families: beginnings of models' names, and the dialect that is spoken with those models.
     """
 
@@ -256,6 +256,24 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
     provider = providers[name]
     dialects = [dialect for start, dialect in provider.families if rest.startswith(start)]
     return (replace(provider, dialect=dialects[0]) if dialects else provider), rest
+
+
+def placed(provider: Provider, words: Mapping[str, str]) -> Provider:
+    """Return the row of a cloud with its place filled in.
+
+    Args:
+        provider: one with `places`.
+        words: what they are, such as a region.
+    """
+    location = words.get("location", "")
+    # https://cloud.google.com/vertex-ai/docs/general/locations
+    hosts = {"global": "aiplatform.googleapis.com"} | {
+        area: f"aiplatform.{area}.rep.googleapis.com" for area in ("us", "eu")
+    }
+    known = {**words, "host": hosts.get(location, f"{location}-aiplatform.googleapis.com")}
+    return replace(
+        provider, base_url=provider.base_url.format_map(known), url_suffix=provider.url_suffix.format_map(known)
+    )
 
 
 def model_names(listed: Any) -> list[str]:
