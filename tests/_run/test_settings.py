@@ -10,6 +10,7 @@ import pytest
 
 from dfllm._core.errors import KeyMissing, OptionError
 from dfllm._run import settings
+from dfllm._run.registering import register_provider
 from dfllm._run.settings import (
     Limits,
     Settings,
@@ -18,7 +19,6 @@ from dfllm._run.settings import (
     endpoint_of,
     options,
     providers,
-    register_provider,
 )
 
 KEY = "sk-canary-0123456789"

@@ -20,7 +20,6 @@ from dfllm._run.clouds import signer_of, variable
 from dfllm._run.prices import checked_prices
 from dfllm._run.secret import Secret, Veiled
 from dfllm._run.signing import Signer
-from dfllm._wire.dialects import DIALECTS
 from dfllm._wire.providers import PROVIDERS, Provider, Window, rule_at
 
 
@@ -273,56 +272,6 @@ def providers() -> Mapping[str, Provider]:
     return {**PROVIDERS, **_registered}
 
 
-def register_provider(
-    name: str,
-    *,
-    base_url: str,
-    dialect: str = "openai",
-    api_key_env: str | None = None,
-    max_tokens_field: str = "max_tokens",
-) -> None:
-    """Make a provider known that speaks a known dialect, such as any server compatible with OpenAI.
-
-    Answers are kept under the name and the base URL: two servers never share any.
-
-    Args:
-        name: what stands before the slash in ``model=``.
-        base_url: where it is, up to and without the dialect's own path.
-        dialect: the wire format: ``"openai"`` (``/chat/completions``), ``"openai-responses"`` (``/responses``),
-            ``"anthropic"`` (``/v1/messages``) or ``"gemini"`` (``/v1/models/...:generateContent``).
-        api_key_env: the environment variable that holds its API key; None where it wants none.
-        max_tokens_field: what it calls the limit of output tokens.
-
-    Raises:
-        OptionError: the name is taken by a built-in provider or cannot be one, the dialect is unknown, or the base URL
-            has a user, a password or a query in it.
-
-    Example:
-        >>> import dfllm
-        >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
-    """
-    base_url = Veiled(base_url)  # until it is known to hold no password
-    _check_bare(base_url, "base_url")
-    if name in PROVIDERS:
-        raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
-    if not name or not name.replace("-", "").replace("_", "").isalnum():
-        raise OptionError(f"A provider's name has letters, digits, - and _ only; found {name!r}.")
-    if dialect not in DIALECTS:
-        raise OptionError(f"No dialect is called {dialect!r}; there are {listed(sorted(DIALECTS))}.")
-    if max_tokens_field != "max_tokens" and dialect != "openai":
-        raise OptionError(f"max_tokens_field is for the dialect 'openai'; {dialect!r} has one name for it.")
-    _registered[name] = Provider(
-        name,
-        dialect,
-        str(base_url).rstrip("/"),
-        key_names=(api_key_env,) if api_key_env else (),
-        needs_key=api_key_env is not None,
-        max_tokens_field=max_tokens_field,
-        charges=DIALECTS[dialect].charges,
-        built_in=False,
-    )
-
-
 _KEYS_THAT_ARE_SENT = {"google": 0, "aws": 1}
 
 
@@ -334,7 +283,7 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
         OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
     found: str = Veiled(variable(provider.url_names))
-    _check_bare(found, " or ".join(provider.url_names))
+    check_bare(found, " or ".join(provider.url_names))
     found = str(found)
     if found and "://" not in found:
         if provider.name != "ollama":
@@ -357,7 +306,7 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     return Endpoint(base_url, secret or None, rule_at(provider, base_url), provider.requests_per, signer)
 
 
-def _check_bare(url: str, named: str) -> None:
+def check_bare(url: str, named: str) -> None:
     """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
     if not _is_bare(url):
         raise OptionError(

@@ -106,7 +106,8 @@ class _Body(msgspec.Struct, gc=False, rename="camel"):
     output: _Output | None = None
     stop_reason: str | None = None
     usage: _Usage | None = None
-    error: Any = None
+    message: Any = None
+    kind: Any = msgspec.field(name="__type", default=None)
 
 
 _decode = msgspec.json.Decoder(_Body).decode
@@ -145,7 +146,8 @@ def decode(body: bytes) -> Outcome:
         said = found
     message = said.output.message if said.output else None
     if message is None:
-        return failed(said.error, paid=said.usage is not None, nothing="no output")
+        error = {"message": said.message, "code": said.kind} if said.message else None
+        return failed(error, paid=said.usage is not None, nothing="no output")
     parts = message.content or []
     response = _response(said, "".join(part.text for part in parts if part.text))
     return _judged(response, calls=any(part.tool_use is not None for part in parts))

@@ -42,6 +42,7 @@ class Provider:
         signs: whose credentials stand for the key, and are proved anew in each request.
         places: words in braces in `base_url` and `url_suffix`, and the variables that fill them in; the last may be
             what the word is where none is set, as in ``"=global"``.
+        identity: what stands for a user's own in keys beside its name, in place of its base URL.
         families: beginnings of models' names, and the dialect that is spoken with those models.
     """
 
@@ -64,6 +65,7 @@ class Provider:
     signs: Signs = ""
     places: tuple[tuple[str, tuple[str, ...]], ...] = ()
     families: tuple[tuple[str, str], ...] = ()
+    identity: str = ""
 
 
 _OPENAI_TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
@@ -309,4 +311,4 @@ def identity_of(provider: Provider, base_url: str) -> str:
     usual = provider.built_in and normalised(base_url) == normalised(provider.base_url)
     if usual or provider.name == "simulator":
         return provider.name
-    return f"{provider.name} {normalised(base_url)}"
+    return f"{provider.name} {provider.identity or normalised(base_url)}"

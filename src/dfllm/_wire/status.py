@@ -73,6 +73,7 @@ _BY_WORD: dict[str, tuple[FailureType, str]] = {
     "ModelNotReadyException": ("Overloaded", "the model is not ready"),
     "ServiceUnavailableException": ("Overloaded", "the provider is overloaded"),
     "ModelErrorException": ("ServerError", ""),
+    "InternalServerException": ("ServerError", ""),
     **dict.fromkeys(
         (
             "UnrecognizedClientException",

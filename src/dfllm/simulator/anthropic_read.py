@@ -9,6 +9,7 @@ from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error
 
 VERSIONS = ("2023-06-01", "2026-10-21")
+ON_VERTEX = "vertex-2023-10-16"
 
 _FIELDS = frozenset(
     {"model", "max_tokens", "messages", "system", "stop_sequences", "thinking", "output_config", "metadata", "tools"}
@@ -70,6 +71,24 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
     if name not in MODELS:
         raise Rejected(error(404, f"model: {name}"))
     return ask
+
+
+def read_on_vertex(raw: bytes, given: Mapping[str, str]) -> Ask:
+    """Read a request for a message as Google's cloud takes it.
+
+    Args:
+        raw: its body, with a version in place of the model.
+        given: ``model``, from its path.
+
+    Raises:
+        Rejected: the provider would answer 400 or 404.
+    """
+    body = _body(raw)
+    if body.pop("anthropic_version", None) != ON_VERTEX:
+        _reject(f"anthropic_version: Input should be '{ON_VERTEX}'")
+    if "model" in body:
+        _reject("model: Extra inputs are not permitted")
+    return read(json.dumps(body | {"model": given.get("model", "")}).encode(), {"version": VERSIONS[0]})
 
 
 def _reject(message: str) -> NoReturn:
@@ -156,13 +175,13 @@ def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
         _reject("output_config.format: Input should be a 'json_schema' with a schema")
     schema: Mapping[str, Any] = form["schema"]
-    against = next(_complaints(schema), None)
+    against = next(complaints(schema), None)
     if against is not None:
         _reject(f"output_config.format.schema: {against}")
     return schema
 
 
-def _complaints(schema: Any) -> Iterator[str]:
+def complaints(schema: Any) -> Iterator[str]:
     """Yield what the vendor has against a schema."""
     if not isinstance(schema, Mapping):
         return
@@ -176,8 +195,8 @@ def _complaints(schema: Any) -> Iterator[str]:
     for word in ("properties", "$defs", "definitions"):
         parts = schema.get(word)
         for part in parts.values() if isinstance(parts, Mapping) else ():
-            yield from _complaints(part)
-    yield from _complaints(schema.get("items"))
+            yield from complaints(part)
+    yield from complaints(schema.get("items"))
     for word in ("anyOf", "allOf"):
         for part in schema.get(word) or ():
-            yield from _complaints(part)
+            yield from complaints(part)
