@@ -79,7 +79,7 @@ def register_provider(
     ):
         if chosen not in known:
             raise OptionError(f"{option} is one of {listed(known)}; found {chosen!r}.")
-    if isinstance(service_tiers, str) or not all(isinstance(tier, str) and tier for tier in service_tiers):
+    if isinstance(service_tiers, str) or not all(service_tiers):
         raise OptionError(f"service_tiers takes a list of words; found {service_tiers!r}.")
     if identity is not None and (not identity or identity != identity.strip() or "://" in identity):
         raise OptionError(f"identity takes a word of your own, which is no URL; found {identity!r}.")
