@@ -55,7 +55,9 @@ def test_plain(name):
     """Text, finish, tokens and the served model; what was thought is no answer."""
     vendor = VENDORS[name]  # not all of them say everything in this answer
 
-    assert Response(TEXT, vendor.finish, 12, 4, 2, vendor.reasoning, vendor.model, vendor.written) == read(name, "plain")
+    assert Response(TEXT, vendor.finish, 12, 4, 2, vendor.reasoning, vendor.model, vendor.written) == read(
+        name, "plain"
+    )
 
 
 @every_dialect

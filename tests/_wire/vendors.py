@@ -255,6 +255,7 @@ RESPONSES = Vendor(
     fields=("status", "output", "usage", "error", "model", "incomplete_details"),
 )
 
+
 def _converse(content: list[dict[str, Any]] | None = None, stop: str = "end_turn") -> dict[str, Any]:
     thought = {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}
     said = [thought, {"text": "In "}, {"text": "Norway."}]
@@ -326,9 +327,10 @@ VENDORS: Mapping[str, Vendor] = {
     "openai-responses": RESPONSES,
     "converse": CONVERSE,
     "vertex-gemini": GEMINI,
-    "vertex-claude": replace(ANTHROPIC, asked=pydantic.TypeAdapter(
-            Annotated[MessageCreateParamsNonStreaming, pydantic.WrapValidator(_on_vertex)]
-        )),
+    "vertex-claude": replace(
+        ANTHROPIC,
+        asked=pydantic.TypeAdapter(Annotated[MessageCreateParamsNonStreaming, pydantic.WrapValidator(_on_vertex)]),
+    ),
 }
 
 

@@ -78,6 +78,13 @@ CONVERSE = Wire(
     converse.error_body,
     error_head=converse.error_head,
 )
+
+
+def _claudes(completion: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a chat completion as a message of one of Claude's models, which are told from others by their name."""
+    return anthropic.message({**completion, "model": f"claude-{completion.get('model')}"})
+
+
 # Google's cloud says of its own limits what Gemini says, whoever's model it is.
 ON_VERTEX = replace(
     ANTHROPIC,
@@ -85,5 +92,6 @@ ON_VERTEX = replace(
     read=anthropic_read.read_on_vertex,
     headers=gemini.headers,
     limit_headers="none",
+    answer=_claudes,
     limited=gemini.limited,
 )
