@@ -9,7 +9,8 @@ from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error
 
 VERSIONS = ("2023-06-01", "2026-10-21")
-ON_VERTEX = "vertex-2023-10-16"
+#: What stands in a body for Google's cloud in place of the model, and the version that it means.
+ON_VERTEX = {"vertex-2023-10-16": VERSIONS[0], VERSIONS[1]: VERSIONS[1]}
 
 _FIELDS = frozenset(
     {"model", "max_tokens", "messages", "system", "stop_sequences", "thinking", "output_config", "metadata", "tools"}
@@ -84,11 +85,12 @@ def read_on_vertex(raw: bytes, given: Mapping[str, str]) -> Ask:
         Rejected: the provider would answer 400 or 404.
     """
     body = _body(raw)
-    if body.pop("anthropic_version", None) != ON_VERTEX:
-        _reject(f"anthropic_version: Input should be '{ON_VERTEX}'")
+    version = ON_VERTEX.get(str(body.pop("anthropic_version", None)))
+    if version is None:
+        _reject(f"anthropic_version: Input should be one of {', '.join(map(repr, ON_VERTEX))}")
     if "model" in body:
         _reject("model: Extra inputs are not permitted")
-    return read(json.dumps(body | {"model": given.get("model", "")}).encode(), {"version": VERSIONS[0]})
+    return read(json.dumps(body | {"model": given.get("model", "")}).encode(), {"version": version})
 
 
 def _reject(message: str) -> NoReturn:

@@ -18,7 +18,7 @@ from .wires import ANTHROPIC, CONVERSE, GEMINI, NOTHING, ON_VERTEX, OPENAI, RESP
 MOST_BYTES = 64 * 2**20
 
 #: Where Google's cloud keeps the models of each maker.
-_PUBLISHERS = "/v1/projects/{project}/locations/{location}/publishers/"
+_PUBLISHERS = "/projects/{project}/locations/{location}/publishers/"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,8 +50,9 @@ class _Door:
             app.router.add_post(version + "/models/{id}:generateContent", self.content)
             app.router.add_get(version + "/models", self.models)
             app.router.add_get(version + "/models/{id}", self.model)
-        app.router.add_post(_PUBLISHERS + "google/models/{id}:generateContent", self.content)
-        app.router.add_post(_PUBLISHERS + "anthropic/models/{id}:rawPredict", self.on_vertex)
+        for version in ("/v1", "/v1beta1"):
+            app.router.add_post(version + _PUBLISHERS + "google/models/{id}:generateContent", self.content)
+        app.router.add_post("/v1" + _PUBLISHERS + "anthropic/models/{id}:rawPredict", self.on_vertex)
         app.router.add_post("/model/{id}/converse", self.converse)
         app.router.add_get("/_bill", self.show_bill)
         app.router.add_get("/_health", self.health)
