@@ -404,7 +404,7 @@ def test_provider_may_be_registered_again():
         ("a/b", {}, "letters, digits"),
         ("a:b", {}, "letters, digits"),
         ("a b", {}, "letters, digits"),
-        ("lab", {"dialect": "telnet"}, "No dialect is called 'telnet'; there are anthropic, gemini, openai"),
+        ("lab", {"dialect": "telnet"}, "No dialect is called 'telnet'; there are anthropic, converse, gemini, openai"),
         ("lab", {"dialect": "gemini", "max_tokens_field": "most"}, "is for the dialect 'openai'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_options_are_read(changes, field, value):
         ({"serviceTier": {"type": "fast"}}, "serviceTier"),
         ({"outputConfig": {"textFormat": {"type": "json_schema"}}}, "text of a JSON schema"),
         ({"outputConfig": form({"type": "object", "properties": {}})}, "additionalProperties"),
-        ({"model": "small"}, "unknown field: model"),
+        ({"modelId": "small"}, "unknown field: modelId"),
     ],
 )
 def test_what_is_broken_is_refused(changes, says):

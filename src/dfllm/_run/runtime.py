@@ -265,6 +265,7 @@ _PRICELESS = frozenset(
         *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "top_k", "min_p", "top_a"),
         *("user", "metadata", "store", "safety_identifier", "verbosity", "logprobs", "top_logprobs", "safetySettings"),
         *("chat_template_kwargs", "guided_json", "guided_regex", "guided_choice", "truncation", "include"),
+        "structured_outputs",
     }
 )
 

@@ -123,6 +123,9 @@ class _ReasoningTokens(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
     prompt_tokens_details: _CachedTokens | None = None
     completion_tokens_details: _ReasoningTokens | None = None
 
@@ -171,14 +174,20 @@ def decode(body: bytes) -> Outcome:
 
 def _response(said: _Body, finish: str, text: str) -> Response:
     usage = said.usage or _NO_USAGE
-    cached, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached, details = usage.prompt_tokens_details, usage.completion_tokens_details
+    tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens
+    reasoning = (details.reasoning_tokens or 0) if details else 0
+    if reasoning and usage.total_tokens == (tokens_in or 0) + (tokens_out or 0) + reasoning:
+        tokens_out = (tokens_out or 0) + reasoning  # xAI's are not among those of the answer, says its total
+    read = cached.cached_tokens if cached else None
     return Response(
         text,
         finish,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        (cached.cached_tokens or 0) if cached else 0,
-        (reasoning.reasoning_tokens or 0) if reasoning else 0,
+        tokens_in,
+        tokens_out,
+        # Mistral and DeepSeek have words of their own.
+        read or usage.num_cached_tokens or usage.prompt_cache_hit_tokens or 0,
+        reasoning,
         said.model,
         (cached.cache_write_tokens or 0) if cached else 0,
     )
