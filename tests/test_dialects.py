@@ -211,3 +211,27 @@ def test_the_default_limit_is_in_the_key(frame):
     )
 
     assert said == unsaid != other
+
+
+@pytest.mark.parametrize("provider", [one for one in PROVIDERS.values() if one.needs_key], ids=lambda one: one.name)
+def test_every_provider_that_wants_a_key_names_its_variable(provider, frame, monkeypatch):
+    """And nothing is sent."""
+    for name in (*(names[0] for _, names in provider.places), *(() if provider.base_url else provider.url_names)):
+        monkeypatch.setenv(name, "https://elsewhere.example.com" if name in provider.url_names else "some-place")
+
+    with pytest.raises(dfllm.KeyMissing, match=provider.key_names[0]):
+        frame.llm.complete("Where is {{ city }}?", model=f"{provider.name}/small")
+
+
+def test_a_service_tier_is_a_setting_and_in_no_key(serve, frame):
+    """The same question at another tier is known, and who has no tiers is not asked."""
+    started = serve("openai")
+
+    with dfllm.options(service_tier="flex"):
+        first = frame.llm.complete("Where is {{ city }}?", model="openai/small")
+        with pytest.raises(dfllm.OptionError, match="service_tier='flex' does not fit mistral: it has none"):
+            frame.llm.complete("Where is {{ city }}?", model="mistral/small")
+    again = frame.llm.complete("Where is {{ city }}?", model="openai/small")
+
+    assert first["completion"].tolist() == again["completion"].tolist()
+    assert 3 == started.bill.billed

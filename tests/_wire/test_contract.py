@@ -347,3 +347,18 @@ def test_no_json_breaks_the_reader(name, value, data):
     body = VENDORS[name].plain | {data.draw(st.sampled_from(VENDORS[name].fields)): value}
 
     assert isinstance(DIALECTS[name].decode(packed(body)), (Response, Failure))
+
+
+@every_dialect
+def test_a_service_tier_travels_where_there_is_one(name):
+    """In the vendor's own field; it is refused where that has none."""
+    tier = {"converse": {"type": "flex"}}.get(name, "flex")
+    if name == "vertex-claude":
+        with pytest.raises(OptionError, match="service_tier"):
+            sent(name, service_tier="flex", service_tiers=["flex"])
+        return
+
+    body = sent(name, service_tier="flex", service_tiers=["flex"])
+
+    assert tier == body.get("service_tier", body.get("serviceTier"))
+    VENDORS[name].asked.validate_python(body if name != "anthropic" else body | {"service_tier": "auto"})

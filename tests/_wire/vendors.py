@@ -9,7 +9,7 @@ import pydantic
 import pytest
 from anthropic.types import Message
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from google.genai.types import Content, GenerateContentResponse, GenerationConfig
+from google.genai.types import Content, GenerateContentResponse, GenerationConfig, ServiceTier
 from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from openai.types.responses import Response
@@ -71,6 +71,7 @@ class GeminiRequest(pydantic.BaseModel, extra="forbid", alias_generator=to_camel
     contents: list[Content]
     system_instruction: Content | None = None
     generation_config: GenerationConfig | None = None
+    service_tier: ServiceTier | None = None
 
 
 def _completion(content: str | None = TEXT, finish: str = "stop", **message: Any) -> dict[str, Any]:
