@@ -132,6 +132,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_suffix="/v1/projects/{project}/locations/{location}",
             charges="gemini",
             prices="google",
+            service_tiers=("standard", "flex", "priority"),
             signs="google",
             places=(
                 ("project", ("GOOGLE_CLOUD_PROJECT",)),
