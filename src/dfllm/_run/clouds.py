@@ -143,3 +143,12 @@ def _no_library(provider: Provider, library: str, extra: str, error: ImportError
     raise OptionError(
         f"{provider.name} needs {library}, which is not installed: pip install 'dfllm[{extra}]'."
     ) from error
+
+
+def _forget() -> None:
+    global _lock  # a thread of the parent may hold it for ever; what signs there is kept under another process
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
