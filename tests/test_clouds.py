@@ -165,16 +165,19 @@ def test_a_key_of_bedrock_needs_no_library(monkeypatch, simulator, frame):
 
 
 @pytest.mark.parametrize(
-    ("model", "library", "extra"),
-    [("vertex/small", "google.auth", "vertex"), ("bedrock/small", "botocore", "bedrock")],
+    ("model", "library", "extra", "error"),
+    [
+        ("vertex/small", "google.auth", "vertex", dfllm.OptionError),
+        ("bedrock/small", "botocore", "bedrock", dfllm.KeyMissing),
+    ],
 )
-def test_a_missing_library_names_its_extra(model, library, extra, monkeypatch, frame):
+def test_a_missing_library_names_its_extra(model, library, extra, error, monkeypatch, frame):
     """Before anything is sent."""
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
 
-    with pytest.raises(dfllm.OptionError, match=rf"pip install 'dfllm\[{extra}\]'"):
+    with pytest.raises(error, match=rf"pip install 'dfllm\[{extra}\]'"):
         frame.llm.complete(PROMPT, model=model)
 
 

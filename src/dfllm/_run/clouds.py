@@ -10,7 +10,6 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from dfllm._core.errors import KeyMissing, OptionError
 from dfllm._run.secret import Secret
@@ -88,7 +87,9 @@ def _google(provider: Provider, region: str) -> Signer:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.auth.transport import Request
     except ImportError as error:
-        _no_library(provider, "google-auth", "vertex", error)
+        raise OptionError(
+            f"{provider.name} needs google-auth, which is not installed: pip install 'dfllm[vertex]'."
+        ) from error
     from dfllm._run.google_http import fetcher
 
     fetch = fetcher(Request)
@@ -115,7 +116,10 @@ def _aws(provider: Provider, region: str) -> Signer:
         import botocore.session
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        _no_library(provider, "botocore", "bedrock", error)
+        raise KeyMissing(
+            f"{provider.name} wants an API key and AWS_BEARER_TOKEN_BEDROCK is not set. For AWS's other credentials it "
+            f"needs botocore, which is not installed: pip install 'dfllm[bedrock]'."
+        ) from error
     try:
         credentials = botocore.session.Session().get_credentials()
     except BotoCoreError as error:
@@ -137,12 +141,6 @@ _SOURCES: dict[str, tuple[Callable[[Provider, str], Signer], tuple[str, ...], Ca
     "google": (_google, ("GOOGLE_", "CLOUDSDK_"), _google_files),
     "aws": (_aws, ("AWS_",), _aws_files),
 }
-
-
-def _no_library(provider: Provider, library: str, extra: str, error: ImportError) -> NoReturn:
-    raise OptionError(
-        f"{provider.name} needs {library}, which is not installed: pip install 'dfllm[{extra}]'."
-    ) from error
 
 
 def _forget() -> None:
