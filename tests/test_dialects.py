@@ -1,6 +1,7 @@
 """Every dialect from a frame to its columns: the simulator behind each provider's own variables."""
 
 import json
+from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
@@ -16,12 +17,20 @@ from dfllm.simulator import Faults, RateLimits, Simulator
 
 SCHEMA = {"mood": ["good", "bad"], "stars": int, "topic": str, "again": bool}
 #: Where each dialect's provider is on the simulator, behind its root.
-BELOW = {"openai": "/v1", "anthropic": "", "gemini": "", "openai-responses": "/v1"}
+BELOW = {"openai": "/v1", "openai-responses": "/v1"}
+#: And a user's own that speaks as it does, where that is elsewhere.
+OWN = {"vertex": "/v1/projects/p/locations/l"}
 #: Ends that a wire does not know, and what stands for them there.
-OTHERWISE = {("gemini", "Refused"): "ContentFiltered"}
+OTHERWISE = {(name, "Refused"): "ContentFiltered" for name in ("gemini", "vertex", "bedrock")}
+#: The providers whose models are listed at another host.
+UNLISTED = ("vertex", "bedrock")
 
-every_dialect = pytest.mark.parametrize("name", DIALECTS)
-every_caller = pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.tools])
+#: One provider for each dialect; what only some models of a provider are spoken to in has its own tests.
+SPEAKERS = {provider.dialect: provider.name for provider in reversed(PROVIDERS.values())}
+every_dialect = pytest.mark.parametrize("name", [SPEAKERS[dialect] for dialect in DIALECTS if dialect in SPEAKERS])
+every_caller = pytest.mark.parametrize(
+    "name", [SPEAKERS[name] for name, dialect in DIALECTS.items() if dialect.tools and name in SPEAKERS]
+)
 
 
 @pytest.fixture
@@ -31,14 +40,16 @@ def frame():
 
 
 @pytest.fixture
-def serve(monkeypatch, simulator):
+def serve(monkeypatch, simulator, google):
     """Return a function that starts a simulator in place of a dialect's provider, and wants its key."""
 
     def start(name: str, **options) -> Simulator:
         provider = PROVIDERS[name]
         started = simulator(key="sk-right", **options)
-        monkeypatch.setenv(provider.url_names[0], started.base_url.removesuffix("/v1") + BELOW[name])
-        monkeypatch.setenv(provider.key_names[0], "sk-right")
+        monkeypatch.setenv(provider.url_names[0], started.base_url.removesuffix("/v1") + BELOW.get(name, ""))
+        monkeypatch.setenv(provider.key_names[0], google("sk-right") if provider.signs == "google" else "sk-right")
+        for _, names in provider.places:
+            monkeypatch.setenv(names[0], "some-place")
         return started
 
     return start
@@ -136,33 +147,38 @@ def test_an_unknown_model_is_met_with_the_nearest(name, serve, frame):
     """The provider's list is read in its own shape."""
     serve(name)
 
-    with pytest.raises(dfllm.ModelNotFound, match="Did you mean 'small'"):
+    with pytest.raises(dfllm.ModelNotFound, match="/smal:" if name in UNLISTED else "Did you mean 'small'"):
         frame.llm.complete("Where is {{ city }}?", model=f"{name}/smal")
 
 
 @every_dialect
-def test_a_missing_key_names_its_variable(name, frame):
+def test_a_missing_key_names_its_variable(name, frame, monkeypatch):
     """Nothing is sent, and it is said what to set."""
+    for _, names in PROVIDERS[name].places:
+        monkeypatch.setenv(names[0], "some-place")
+
     with pytest.raises(dfllm.KeyMissing, match=PROVIDERS[name].key_names[0]):
         frame.llm.complete("Where is {{ city }}?", model=f"{name}/small")
 
 
 @every_dialect
-def test_a_wrong_key_stops_the_call(name, serve, monkeypatch, frame):
+def test_a_wrong_key_stops_the_call(name, serve, monkeypatch, google, frame):
     """It travels in the vendor's own header, and a wrong one is told so."""
     started = serve(name)
-    monkeypatch.setenv(PROVIDERS[name].key_names[0], "sk-wrong")
+    is_google = PROVIDERS[name].signs == "google"
+    monkeypatch.setenv(PROVIDERS[name].key_names[0], google("sk-wrong") if is_google else "sk-wrong")
 
     with pytest.raises(dfllm.AuthFailed, match=PROVIDERS[name].key_names[0]):
         frame.llm.complete("Where is {{ city }}?", model=f"{name}/small")
-    assert 1 == started.bill.requests
+    assert (2 if is_google else 1) == started.bill.requests  # a token may have run out
 
 
 @every_dialect
 def test_a_server_of_ones_own_may_speak_it(name, serve, frame):
     """`register_provider` takes every dialect, also where no key is wanted."""
     with Simulator() as started:
-        dfllm.register_provider("lab", base_url=started.base_url.removesuffix("/v1") + BELOW[name], dialect=name)
+        base_url = started.base_url.removesuffix("/v1") + OWN.get(name, BELOW.get(name, ""))
+        dfllm.register_provider("lab", base_url=base_url, dialect=PROVIDERS[name].dialect)
 
         out = frame.llm.complete("Where is {{ city }}?", model="lab/small")
 
@@ -295,10 +311,17 @@ def test_a_seed_has_the_name_its_provider_gives_it(frame, monkeypatch):
     assert {"random_seed": 1} == {name: value for name, value in json.loads(sent).items() if "seed" in name}
 
 
-def test_a_schema_is_refused_where_none_is_taken(frame):
-    """Before anything is sent."""
-    with pytest.raises(dfllm.OptionError, match="deepseek takes no JSON schema"):
-        frame.llm.complete("Where is {{ city }}?", model="deepseek/small", schema=["good", "bad"])
+def test_a_schema_is_asked_for_in_words_where_none_is_taken(frame, monkeypatch, simulator):
+    """The same columns, and the schema is among the instructions instead."""
+    started = simulator(key="sk-right")
+    monkeypatch.setitem(PROVIDERS, "deepseek", replace(PROVIDERS["deepseek"], base_url=started.base_url))
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-right")
+
+    out = frame.llm.complete("Rate {{ city }}.", model="deepseek/small", schema=SCHEMA)
+
+    assert 3 == out["completion_error"].isna().sum()
+    assert ["Int64", "boolean"] == [str(out[f"completion_{field}"].dtype) for field in ("stars", "again")]
+    assert set(out["completion_mood"]) <= {"good", "bad"}
 
 
 def test_the_default_limit_is_in_the_key(frame):
@@ -327,3 +350,27 @@ def test_verbs(name, serve, frame):
     assert ["Int64", "Float64"] == [str(scores["score"].dtype), str(fields["extracted_people"].dtype)]
     assert {"a", "b", "tie"} >= set(winners)
     assert 15 == started.bill.billed
+
+
+@pytest.mark.parametrize("provider", [one for one in PROVIDERS.values() if one.needs_key], ids=lambda one: one.name)
+def test_every_provider_that_wants_a_key_names_its_variable(provider, frame, monkeypatch):
+    """And nothing is sent."""
+    for name in (*(names[0] for _, names in provider.places), *(() if provider.base_url else provider.url_names)):
+        monkeypatch.setenv(name, "https://elsewhere.example.com" if name in provider.url_names else "some-place")
+
+    with pytest.raises(dfllm.KeyMissing, match=provider.key_names[0]):
+        frame.llm.complete("Where is {{ city }}?", model=f"{provider.name}/small")
+
+
+def test_a_service_tier_is_a_setting_and_in_no_key(serve, frame):
+    """The same question at another tier is known, and who has no tiers is not asked."""
+    started = serve("openai")
+
+    with dfllm.options(service_tier="flex"):
+        first = frame.llm.complete("Where is {{ city }}?", model="openai/small")
+        with pytest.raises(dfllm.OptionError, match="service_tier='flex' does not fit mistral: it has none"):
+            frame.llm.complete("Where is {{ city }}?", model="mistral/small")
+    again = frame.llm.complete("Where is {{ city }}?", model="openai/small")
+
+    assert first["completion"].tolist() == again["completion"].tolist()
+    assert 3 == started.bill.billed

@@ -509,7 +509,7 @@ def test_help_and_tab_completion_know_what_a_verb_takes(owner, verb):
     """Its own options, those of `complete`, and none of those it decides."""
     taken = inspect.signature(getattr(owner, verb)).parameters
     twin = inspect.signature(getattr(owner, f"a{verb}")).parameters
-    shared = set(inspect.signature(owner.complete).parameters) - {"prompt", "schema", "system"}
+    shared = set(inspect.signature(owner.complete).parameters) - {"prompt", "schema", "system", "tools", "tool_choice"}
     own = set(inspect.signature(getattr(prompts, verb)).parameters) - {"text", "a", "b"}
 
     assert list(taken.items()) == list(twin.items())

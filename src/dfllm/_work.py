@@ -36,6 +36,7 @@ from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
 from dfllm._options import OnError, Options, check_choices, labels_of
 from dfllm._planning import plan_of
 from dfllm._run import loop
+from dfllm._run.clouds import located
 from dfllm._run.desk import Desk, Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
@@ -51,7 +52,7 @@ from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
 from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
 from dfllm._wire.abilities import offered
-from dfllm._wire.dialects import DIALECTS, Dialect
+from dfllm._wire.dialects import DIALECTS, Dialect, schema_part
 from dfllm._wire.providers import identity_of, normalised, split
 
 #: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
@@ -156,12 +157,12 @@ class Work:
 
     def _find_provider(self, *, sends: bool) -> None:
         options = self.options
+        asks = sends and options.get("cache") != "only"
         provider, model = split(str(self.settings.model), providers())
+        provider = located(provider, needed=asks)
         dialect = DIALECTS[provider.dialect]
         if provider.schema_by_tool and self.schema is not None:
             dialect = dialect.by_tool()
-        if self.schema is not None and not provider.takes_schema:
-            raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")
         terms = terms_of(
             provider=provider.name,
             dialect=provider.dialect,
@@ -174,7 +175,9 @@ class Work:
             stop=options.get("stop"),
             seed=options.get("seed"),
             reasoning=options.get("reasoning"),
-            schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            schema=schema_part(provider, self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            service_tier=self.settings.service_tier,
+            service_tiers=provider.service_tiers,
             extra=options.get("extra"),
             tools=offered(self._tools, provider, dialect),
             tool_choice=choice_of(options.get("tool_choice"), self._tools),
@@ -184,7 +187,7 @@ class Work:
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
         if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
             raise OptionError("A budget per tag needs a tag: say tag='...'.")
-        self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
+        self._endpoint = endpoint_of(provider, self.settings, needs_key=asks)
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
         identity = identity_of(provider, self._endpoint.base_url)

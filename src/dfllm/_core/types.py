@@ -80,6 +80,7 @@ class Terms:
         seed_field: what this provider calls the seed on the wire.
         tools: JSON of the tools as they are sent.
         tool_choice: whether tools are to be called: ``auto``, ``required``, ``none`` or the name of one.
+        service_tier: how soon and at which price the provider is to answer; it decides no answer.
     """
 
     provider: str
@@ -98,6 +99,7 @@ class Terms:
     seed_field: str = "seed"
     tools: str | None = None
     tool_choice: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

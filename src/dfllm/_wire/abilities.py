@@ -11,8 +11,8 @@ from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import Provider
 
 _HEAD = (
-    "| Provider | Dialect | Key | Where | Moved by | Schema | Tools | `seed` | `stop` | Prices |",
-    "|---|---|---|---|---|---|---|---|---|---|",
+    "| Provider | Dialect | Key | Where | Moved by | Schema | Tools | `seed` | `stop` | `reasoning` | Service tiers | Prices |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -26,10 +26,12 @@ class Abilities(NamedTuple):
         needs_key: whether it answers nobody without.
         base_url: where it is; empty where that is not one place.
         urls: variables that hold another base URL.
-        schema: whether answers can be held to a JSON schema.
+        schema: whether the provider holds answers to a JSON schema; where it does not, they are asked for it in words.
         tools: whether tools can be offered.
         seed: whether it has a place for a seed.
         stop: whether it has a place for texts that end an answer.
+        reasoning: whether it has a place for how hard to think.
+        tiers: what it may be asked for as a service tier.
         prices: whether the price data knows it.
     """
 
@@ -43,6 +45,8 @@ class Abilities(NamedTuple):
     tools: bool
     seed: bool
     stop: bool
+    reasoning: bool
+    tiers: tuple[str, ...]
     prices: bool
 
 
@@ -52,15 +56,17 @@ def abilities_of(provider: Provider) -> Abilities:
     lacks = dialect.lacks
     return Abilities(
         provider.name,
-        provider.dialect,
+        " or ".join([provider.dialect, *(dialect for _, dialect in provider.families)]),
         provider.key_names,
         provider.needs_key,
         provider.base_url,
         provider.url_names,
-        provider.takes_schema,
+        provider.schema_form == "json_schema",
         provider.takes_tools and dialect.tools is not None,
         "seed" not in lacks,
         "stop" not in lacks,
+        "reasoning" not in lacks,
+        provider.service_tiers,
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
     )
@@ -88,10 +94,13 @@ def _line(one: Abilities) -> str:
     keys = " or ".join(f"`{name}`" for name in one.keys)
     told = (
         f"`{one.provider}`",
-        f"`{one.dialect}`",
+        " or ".join(f"`{name}`" for name in one.dialect.split(" or ")),
         keys if one.needs_key else f"none needed ({keys})" if keys else "none",
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
-        *("yes" if able else "no" for able in (one.schema, one.tools, one.seed, one.stop, one.prices)),
+        "yes" if one.schema else "in words",
+        *("yes" if able else "no" for able in (one.tools, one.seed, one.stop, one.reasoning)),
+        ", ".join(f"`{name}`" for name in one.tiers) or "-",
+        "yes" if one.prices else "no",
     )
     return f"| {' | '.join(told)} |"

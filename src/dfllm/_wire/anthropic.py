@@ -9,6 +9,7 @@ Source: the official SDK's ``types`` and https://platform.claude.com/docs/en/api
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ _SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 _THINKING = ("adaptive", "disabled", "between_tools")
 _CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 _HELD = {"type": "tool", "name": HOLDER, "disable_parallel_tool_use": True}
+_LEAST_THOUGHTS = 1024
 
 _text = msgspec.json.Encoder().encode
 
@@ -53,9 +55,14 @@ def encode(request: Request) -> bytes:
     return encoder(request.terms)(request.messages)
 
 
-def encoder(terms: Terms) -> Callable[[Messages], bytes]:
-    """Return the function from messages to bodies under these terms; all but the messages is written once."""
-    head = b'{"model":' + _text(terms.model) + b',"messages":['
+def encoder(terms: Terms, first: bytes = b"") -> Callable[[Messages], bytes]:
+    """Return the function from messages to bodies under these terms; all but the messages is written once.
+
+    Args:
+        terms: what all questions share.
+        first: what stands in a body in place of the model, where that is in the path.
+    """
+    head = b"{" + (first or b'"model":' + _text(terms.model)) + b',"messages":['
     tail = b"]," + msgspec.json.encode(_parameters(terms))[1:-1] + b"}"
 
     def body(messages: Messages) -> bytes:
@@ -92,7 +99,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         raise OptionError("Anthropic wants max_tokens.")
     if terms.temperature is not None and terms.temperature > 1:
         raise OptionError(f"Anthropic takes a temperature from 0 to 1; found {terms.temperature:g}.")
-    thinking = terms.reasoning if terms.reasoning in _THINKING else None
+    thinking = _thinking(terms)
     output = {
         "effort": terms.reasoning if thinking is None else None,
         "format": json.loads(terms.schema) if terms.schema and holder is None else None,
@@ -102,10 +109,11 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "temperature": terms.temperature,
         "top_p": terms.top_p,
         "stop_sequences": terms.stop,
-        "thinking": {"type": thinking} if thinking is not None else None,
+        "thinking": thinking,
         "output_config": {name: value for name, value in output.items() if value is not None} or None,
         "tools": loaded(terms.tools) if holder is None else [holder],
         "tool_choice": _choice(terms.tool_choice) if holder is None else _HELD,
+        "service_tier": terms.service_tier,
     }
     return {name: value for name, value in options.items() if value is not None} | extra
 
@@ -132,6 +140,20 @@ def response_tool(schema: str, *, strict: bool) -> str:
     It takes any schema: what the API would refuse in one of its own is checked on the answer alone.
     """
     return line({"name": HOLDER, "description": "Give the answer.", "input_schema": json.loads(schema)})
+
+
+def _thinking(terms: Terms) -> dict[str, Any] | None:
+    """Return a way to think, or a budget where a number is asked for: older models know only that; None for efforts."""
+    reasoning = terms.reasoning
+    if reasoning is not None and re.fullmatch(r"\d{1,9}", reasoning, re.ASCII):
+        budget, most = int(reasoning), terms.max_tokens or 0
+        if not _LEAST_THOUGHTS <= budget < most:
+            raise OptionError(
+                f"Anthropic takes a budget for thinking from {_LEAST_THOUGHTS} to below max_tokens, which is {most}; "
+                f"found reasoning={reasoning!r}."
+            )
+        return {"type": "enabled", "budget_tokens": budget}
+    return {"type": reasoning} if reasoning in _THINKING else None
 
 
 def response_format(schema: str, *, strict: bool) -> str:

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
-from dfllm._wire import anthropic, gemini, openai, openai_responses
+from dfllm._wire import anthropic, converse, gemini, openai, openai_responses, vertex
+from dfllm._wire.providers import Provider
 from dfllm._wire.tools import held
 
 
@@ -17,7 +18,7 @@ class Dialect(NamedTuple):
 
     Attributes:
         path: where questions are posted, below the base URL; ``{model}`` in it stands for the model.
-        models_path: where the models are listed.
+        models_path: where the models are listed; empty where that is elsewhere.
         encoder: from terms to the function that writes bodies.
         read: from status, headers and body to the row's Outcome.
         decode: the same for a body of a 200, as the store keeps it.
@@ -65,7 +66,7 @@ class Dialect(NamedTuple):
         )
 
 
-DIALECTS: Mapping[str, Dialect] = {
+DIALECTS: dict[str, Dialect] = {
     "openai": Dialect(
         openai.PATH,
         openai.MODELS_PATH,
@@ -111,4 +112,37 @@ DIALECTS: Mapping[str, Dialect] = {
         lacks=("seed", "stop"),
         tools=openai_responses.tools,
     ),
+    "converse": Dialect(
+        converse.PATH,
+        converse.MODELS_PATH,
+        converse.encoder,
+        converse.read,
+        converse.decode,
+        converse.response_format,
+        lacks=("seed",),
+    ),
 }
+# Claude and Gemini in Google's cloud differ in where they are and how they are let in, and hardly in what they say.
+DIALECTS = DIALECTS | {
+    "vertex-gemini": DIALECTS["gemini"]._replace(
+        path=vertex.GEMINI_PATH, models_path=vertex.MODELS_PATH, headers=vertex.headers
+    ),
+    "vertex-claude": DIALECTS["anthropic"]._replace(
+        path=vertex.CLAUDE_PATH,
+        models_path=vertex.MODELS_PATH,
+        encoder=vertex.claude_encoder,
+        headers=vertex.headers,
+    ),
+}
+
+
+def schema_part(provider: Provider, schema: str, *, strict: bool) -> str:
+    """Return the part of a body that asks a provider for this JSON schema, as its row has it.
+
+    Raises:
+        OptionError: nothing that it takes means the same.
+    """
+    if provider.schema_form == "json_object":
+        return openai.instructed(schema)
+    dialect = DIALECTS[provider.dialect]
+    return (dialect.by_tool() if provider.schema_by_tool else dialect).response_format(schema, strict=strict)

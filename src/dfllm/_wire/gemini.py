@@ -97,7 +97,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
     }
     config = {name: value for name, value in options.items() if value is not None} | inside
     offered = {"tools": loaded(terms.tools), "toolConfig": _choice(terms.tool_choice)}
-    parts = {"generationConfig": config or None, **offered}
+    parts = {"generationConfig": config or None, "serviceTier": terms.service_tier, **offered}
     return {name: value for name, value in parts.items() if value is not None} | extra
 
 

@@ -35,7 +35,7 @@ def encode(request: Request) -> bytes:
 
 def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     """Return the function from messages to bodies under these terms; all but the messages is written once."""
-    head = b'{"model":' + _text(terms.model) + b',"messages":['
+    head = b'{"model":' + _text(terms.model) + b',"messages":[' + _instructions(terms)
     rest = msgspec.json.encode(_parameters(terms))[1:-1]
     tail = b"]," + rest + b"}" if rest else b"]}"
 
@@ -69,10 +69,11 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "stop": terms.stop,
         terms.seed_field: terms.seed,
         "reasoning_effort": terms.reasoning,
-        "response_format": json.loads(terms.schema) if terms.schema else None,
+        "response_format": _format(terms),
         "prompt_cache_key": terms.prompt_cache_key,
         "tools": loaded(terms.tools),
         "tool_choice": _choice(terms.tool_choice),
+        "service_tier": terms.service_tier,
     }
     return {name: value for name, value in options.items() if value is not None} | extra
 
@@ -100,6 +101,26 @@ def response_format(schema: str, *, strict: bool) -> str:
     return f'{{"type":"json_schema","json_schema":{{"name":"answer","strict":{json.dumps(strict)},"schema":{schema}}}}}'
 
 
+def instructed(schema: str) -> str:
+    """Return what asks for this JSON schema where a server only knows that an answer is to be JSON."""
+    return f'{{"type":"json_object","schema":{schema}}}'
+
+
+def _format(terms: Terms) -> dict[str, Any] | None:
+    asked = json.loads(terms.schema) if terms.schema else {}
+    return {"type": "json_object"} if asked.get("type") == "json_object" else asked or None
+
+
+def _instructions(terms: Terms) -> bytes:
+    """Return a first turn with the schema in it, where the server is not told of it otherwise."""
+    asked = json.loads(terms.schema) if terms.schema else {}
+    if asked.get("type") != "json_object":
+        return b""
+    schema = json.dumps(asked["schema"], ensure_ascii=False, separators=(",", ":"))
+    said = f"Answer with nothing but one JSON object that fits this JSON schema:\n{schema}"
+    return b'{"role":"system","content":%b},' % _text(said)
+
+
 # gc=False: these live for one decode, and tracking them would be a tenth of a re-run's time.
 class _Message(msgspec.Struct, gc=False):
     content: str | list[dict[str, Any]] | None = None
@@ -125,6 +146,9 @@ class _ReasoningTokens(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
     prompt_tokens_details: _CachedTokens | None = None
     completion_tokens_details: _ReasoningTokens | None = None
 
@@ -173,14 +197,20 @@ def decode(body: bytes) -> Outcome:
 
 def _response(said: _Body, finish: str, text: str) -> Response:
     usage = said.usage or _NO_USAGE
-    cached, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached, details = usage.prompt_tokens_details, usage.completion_tokens_details
+    tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens
+    reasoning = (details.reasoning_tokens or 0) if details else 0
+    if reasoning and usage.total_tokens == (tokens_in or 0) + (tokens_out or 0) + reasoning:
+        tokens_out = (tokens_out or 0) + reasoning  # xAI's are not among those of the answer, says its total
+    read = cached.cached_tokens if cached else None
     return Response(
         text,
         finish,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        (cached.cached_tokens or 0) if cached else 0,
-        (reasoning.reasoning_tokens or 0) if reasoning else 0,
+        tokens_in,
+        tokens_out,
+        # Mistral and DeepSeek have words of their own.
+        read or usage.num_cached_tokens or usage.prompt_cache_hit_tokens or 0,
+        reasoning,
         said.model,
         (cached.cache_write_tokens or 0) if cached else 0,
     )

@@ -64,6 +64,7 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "text": {"format": json.loads(terms.schema)} if terms.schema else None,
         "tools": loaded(terms.tools),
         "tool_choice": _choice(terms.tool_choice),
+        "service_tier": terms.service_tier,
     }
     made = {name: value for name, value in options.items() if value is not None}
     for name in ("reasoning", "text"):  # both have more in them than we know

@@ -199,13 +199,27 @@ def _schema(body: Mapping[str, Any], said: Sequence[tuple[str, str]]) -> Mapping
                 "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
             )
             _reject(text, "messages")
-        return _ANY_OBJECT
+        return _schema_in(said) or _ANY_OBJECT
     if kind != "json_schema":
         text = (
             "Invalid value for 'response_format.type'. Supported values are: 'json_object', 'json_schema', and 'text'."
         )
         _reject(text, "response_format.type", "invalid_value")
     return _json_schema(form.get("json_schema"))
+
+
+def _schema_in(said: Sequence[tuple[str, str]]) -> Mapping[str, Any] | None:
+    """Return the JSON schema that the instructions ask for, None where they hold none."""
+    for role, text in said:
+        if role not in ("system", "developer"):
+            continue
+        try:
+            found = json.JSONDecoder().raw_decode(text, text.find('{"'))[0]
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and {"type", "properties"} & found.keys():
+            return found
+    return None
 
 
 def _json_schema(asked: Any) -> Mapping[str, Any]:
