@@ -10,10 +10,11 @@ from dfllm._core.tools import Tool
 from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import Provider
 
-_HEAD = (
-    "| Provider | Dialect | Key | Where | Moved by | Schema | Tools | `seed` | `stop` | `reasoning` | Service tiers | Prices |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+_COLUMNS = (
+    *("Provider", "Dialect", "Key", "Where", "Moved by", "Schema", "Tools", "`seed`", "`stop`", "`reasoning`"),
+    *("Service tiers", "Prices"),
 )
+_HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS))
 
 
 class Abilities(NamedTuple):
