@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from dfllm._core.parts import USUAL_TOKENS, media_in
 from dfllm._core.types import Messages, Response
 
 #: So many rendered prompts are looked at; the dice are the same for the same frame.
@@ -68,7 +69,8 @@ def guessed(text: str) -> float:
 
 def guessed_in(messages: Messages) -> float:
     """Return about how many tokens a conversation has."""
-    return sum(guessed(message.content) + _TOKENS_A_MESSAGE for message in messages)
+    shown = sum(USUAL_TOKENS[part.kind] for part in media_in(messages))
+    return sum(guessed(message.content) + _TOKENS_A_MESSAGE for message in messages) + shown
 
 
 class Estimate:
@@ -78,12 +80,21 @@ class Estimate:
         fixed: tokens that each request has beside its messages, such as its schema; guessed.
         schema_out: tokens that an answer to the schema has; None where there is no schema.
         max_tokens: the most an answer may have; None where nobody knows.
+        bounded: whether it is known what each question takes in at most.
     """
 
-    def __init__(self, *, fixed: float = 0.0, schema_out: float | None = None, max_tokens: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        fixed: float = 0.0,
+        schema_out: float | None = None,
+        max_tokens: int | None = None,
+        bounded: bool = True,
+    ) -> None:
         self._fixed = fixed
         self._schema_out = schema_out
         self._max_tokens = max_tokens
+        self._bounded = bounded
         self._dice = random.Random(0)  # noqa: S311  # a sample, and the same each time
         self._sample: list[float] = []
         self._sizes: Counter[int] = Counter()
@@ -92,7 +103,7 @@ class Estimate:
         self._told_out: list[int] = []
 
     def ask(self, messages: Messages, size: int) -> None:
-        """Take a question that will be sent, and the bytes of its request."""
+        """Take a question that will be sent, and the bytes of its request, images and files at their most tokens."""
         self._asked += 1
         self._sizes[size] += 1
         if len(self._sample) < SAMPLE:
@@ -115,7 +126,7 @@ class Estimate:
     def tokens_in(self) -> Range:
         """Return what all questions take together."""
         likely = self._mean_in() * self._asked
-        high = sum(size * count for size, count in self._sizes.items())
+        high = sum(size * count for size, count in self._sizes.items()) if self._bounded else None
         return Range(round(likely * (1.0 - self._error())), round(likely), high)
 
     def tokens_out(self) -> Range:

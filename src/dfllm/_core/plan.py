@@ -65,13 +65,16 @@ class Plan:
         """Return tokens and cost, each as a name, low, likely and high; nothing where nothing is to be paid."""
         if not self.price:
             return []
+        unbounded = "" if self.tokens_in.high is not None else "nobody says what an image or a file is counted at most"
         rows = [
-            _ranged("input", self.tokens_in, lambda count: f"{count:,} tokens"),
+            _ranged("input", self.tokens_in, lambda count: f"{count:,} tokens", unbounded),
             _ranged("output", self.tokens_out, lambda count: f"{count:,} tokens"),
         ]
-        rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
+        rows += (
+            [_ranged("cost", self.cost, dollars, unbounded)] if self.cost is not None else [("cost", "", "unknown", "")]
+        )
         if self.batch_cost is not None:
-            rows.append(_ranged("batch", self.batch_cost, dollars))
+            rows.append(_ranged("batch", self.batch_cost, dollars, unbounded))
         elif self.cost is not None:
             rows.append(("batch", "", "unknown", ""))  # silence would read as "the same"
         return rows
@@ -139,13 +142,13 @@ class Plan:
         return visible("\n".join(lines))
 
 
-def _ranged(name: str, found: Range, written: Callable[[int], str]) -> tuple[str, str, str, str]:
+def _ranged(name: str, found: Range, written: Callable[[int], str], why: str = "") -> tuple[str, str, str, str]:
     low, likely, high = found
     return (
         name,
         f"at least {written(low)}",
         f"about {written(likely)}",
-        f"at most {written(high)}" if high is not None else "no upper bound: say max_tokens=",
+        f"at most {written(high)}" if high is not None else f"no upper bound: {why or 'say max_tokens='}",
     )
 
 

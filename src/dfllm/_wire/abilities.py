@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.dialects import DIALECTS, media_of
 from dfllm._wire.providers import Provider
 
 _HEAD = (
-    "| Provider | Dialect | Key | Where | Moved by | Schema | `seed` | `stop` | Prices |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| Provider | Dialect | Key | Where | Moved by | Schema | `seed` | `stop` | Images | Files | Prices |",
+    "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
@@ -27,6 +27,8 @@ class Abilities(NamedTuple):
         schema: whether answers can be held to a JSON schema.
         seed: whether it has a place for a seed.
         stop: whether it has a place for texts that end an answer.
+        images: whether it can be shown images.
+        files: what files it can be shown, as ``"PDF, text"``; empty where none.
         prices: whether the price data knows it.
     """
 
@@ -39,12 +41,14 @@ class Abilities(NamedTuple):
     schema: bool
     seed: bool
     stop: bool
+    images: bool
+    files: str
     prices: bool
 
 
 def abilities_of(provider: Provider) -> Abilities:
     """Return what a provider can do."""
-    lacks = DIALECTS[provider.dialect].lacks
+    lacks, media = DIALECTS[provider.dialect].lacks, media_of(provider)
     return Abilities(
         provider.name,
         provider.dialect,
@@ -55,6 +59,8 @@ def abilities_of(provider: Provider) -> Abilities:
         provider.takes_schema,
         "seed" not in lacks,
         "stop" not in lacks,
+        media.images,
+        media.said,
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
     )
@@ -73,6 +79,8 @@ def _line(one: Abilities) -> str:
         keys if one.needs_key else f"none needed ({keys})" if keys else "none",
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
-        *("yes" if able else "no" for able in (one.schema, one.seed, one.stop, one.prices)),
+        *("yes" if able else "no" for able in (one.schema, one.seed, one.stop, one.images)),
+        one.files or "no",
+        "yes" if one.prices else "no",
     )
     return f"| {' | '.join(told)} |"

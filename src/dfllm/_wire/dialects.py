@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
 from dfllm._wire import anthropic, gemini, openai, openai_responses
+from dfllm._wire.media import ALIKE, ANTHROPIC, GEMINI, RESPONSES, TEXT_ONLY, Media
+from dfllm._wire.providers import Provider
 
 
 class Dialect(NamedTuple):
@@ -25,7 +27,8 @@ class Dialect(NamedTuple):
         max_tokens: the limit of output tokens where the API wants one and the user names none.
         charges: what the rate limits of those who speak it count.
         lacks: options it has no place for.
-        images: whether a turn may show images.
+        media: what it takes beside text, where a provider's row says nothing else.
+        order: from the roles of a conversation to what it has against them, None where it takes them.
     """
 
     path: str
@@ -38,7 +41,13 @@ class Dialect(NamedTuple):
     max_tokens: int | None = None
     charges: Rule = "openai"
     lacks: tuple[str, ...] = ()
-    images: bool = False
+    media: Media = TEXT_ONLY
+    order: Callable[[Sequence[str]], str | None] = lambda roles: None
+
+    @property
+    def images(self) -> bool:
+        """Whether a turn may show images."""
+        return self.media.images
 
     def path_for(self, terms: Terms) -> str:
         """Return where questions under these terms are posted, below the base URL."""
@@ -47,7 +56,7 @@ class Dialect(NamedTuple):
 
 DIALECTS: Mapping[str, Dialect] = {
     "openai": Dialect(
-        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, images=True
+        openai.PATH, openai.MODELS_PATH, openai.encoder, openai.read, openai.decode, openai.response_format, media=ALIKE
     ),
     "anthropic": Dialect(
         anthropic.PATH,
@@ -60,6 +69,8 @@ DIALECTS: Mapping[str, Dialect] = {
         anthropic.MAX_TOKENS,
         "anthropic",
         ("seed",),
+        media=ANTHROPIC,
+        order=anthropic.order_of,
     ),
     "gemini": Dialect(
         gemini.PATH,
@@ -70,6 +81,7 @@ DIALECTS: Mapping[str, Dialect] = {
         gemini.response_format,
         gemini.headers,
         charges="gemini",
+        media=GEMINI,
     ),
     "openai-responses": Dialect(
         openai_responses.PATH,
@@ -79,5 +91,11 @@ DIALECTS: Mapping[str, Dialect] = {
         openai_responses.decode,
         openai_responses.response_format,
         lacks=("seed", "stop"),
+        media=RESPONSES,
     ),
 }
+
+
+def media_of(provider: Provider) -> Media:
+    """Return what a provider takes beside text."""
+    return DIALECTS[provider.dialect].media if provider.media is None else provider.media

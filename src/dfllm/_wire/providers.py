@@ -12,6 +12,7 @@ from typing import Any
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
+from dfllm._wire.media import GROQ, IMAGES_ONLY, OLLAMA, OPENAI, SIMULATOR, TEXT_ONLY, Media
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Provider:
         charges: what its rate limits count; none for a server of one's own.
         prices: its name in the price data, where that is another.
         takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
+        media: what it takes beside text; None is what its dialect takes.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
     """
 
@@ -48,6 +50,7 @@ class Provider:
     charges: Rule = "openai"
     prices: str = ""
     takes_prompt_cache_key: bool = False
+    media: Media | None = None
     built_in: bool = True
 
 
@@ -63,6 +66,7 @@ PROVIDERS: Mapping[str, Provider] = {
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
             takes_prompt_cache_key=True,
+            media=OPENAI,
         ),
         Provider(
             "anthropic",
@@ -97,6 +101,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("AZURE_OPENAI_ENDPOINT",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            media=IMAGES_ONLY,
         ),
         Provider(
             "mistral",
@@ -104,6 +109,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.mistral.ai/v1",
             key_names=("MISTRAL_API_KEY",),
             seed_field="random_seed",
+            media=IMAGES_ONLY,
         ),
         Provider(
             "groq",
@@ -113,6 +119,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("GROQ_BASE_URL",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            media=GROQ,
         ),
         Provider(
             "together",
@@ -120,6 +127,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.together.ai/v1",
             key_names=("TOGETHER_API_KEY",),
             url_names=("TOGETHER_BASE_URL",),
+            media=IMAGES_ONLY,
         ),
         Provider(
             "fireworks",
@@ -127,12 +135,18 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.fireworks.ai/inference/v1",
             key_names=("FIREWORKS_API_KEY",),
             url_names=("FIREWORKS_BASE_URL",),
+            media=IMAGES_ONLY,
         ),
-        # Its response_format knows text and json_object only.
+        # Its response_format knows text and json_object only, and its content parts text.
         Provider(
-            "deepseek", "openai", "https://api.deepseek.com/v1", key_names=("DEEPSEEK_API_KEY",), takes_schema=False
+            "deepseek",
+            "openai",
+            "https://api.deepseek.com/v1",
+            key_names=("DEEPSEEK_API_KEY",),
+            takes_schema=False,
+            media=TEXT_ONLY,
         ),
-        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai"),
+        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai", media=IMAGES_ONLY),
         Provider("openrouter", "openai", "https://openrouter.ai/api/v1", key_names=("OPENROUTER_API_KEY",)),
         Provider(
             "ollama",
@@ -143,6 +157,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_suffix="/v1",
             needs_key=False,
             charges="none",
+            media=OLLAMA,
         ),
         Provider(
             "vllm",
@@ -152,6 +167,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("VLLM_BASE_URL",),
             needs_key=False,
             charges="none",
+            media=IMAGES_ONLY,
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
         Provider(
@@ -162,6 +178,7 @@ PROVIDERS: Mapping[str, Provider] = {
             needs_key=False,
             charges="none",
             takes_prompt_cache_key=True,
+            media=SIMULATOR,
         ),
     )
 }
