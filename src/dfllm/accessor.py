@@ -80,8 +80,8 @@ class DataFrameLLM:
             system: a template for the system message.
             schema: what each answer must hold: a list of labels, a pydantic model, a mapping of fields to types, or a
                 JSON schema. Sent as the provider's structured output and checked here.
-            messages: a column of conversations, each a list of ``{"role", "content"}`` or JSON text of one; `prompt` goes
-                on with them, and `system` before.
+            messages: a column of conversations, each a list of ``{"role", "content"}`` or JSON text of one; `prompt`
+                goes on with them, and `system` stands before.
             images: a column, or several, of images to show with the prompt: https URLs, which the provider fetches,
                 data URLs, paths, bytes, or Pillow images, or a list of them; PNG, JPEG, GIF or WebP of up to 20 MiB.
             files: a column, or several, of documents to show: PDF, or plain text where the provider takes that; https

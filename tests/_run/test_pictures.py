@@ -19,7 +19,7 @@ READ = Pictures(fetch=False)
 
 def read(cell, pictures=READ):
     """Return what one cell gives: its images, or the text of its failure."""
-    (found,) = pictures.read([[("photo", cell)]])
+    found = pictures.row([("photo", cell)])
     return found if isinstance(found, tuple) else str(found)
 
 

@@ -1,9 +1,9 @@
 """Pictures: cells with images or files to what is sent. Paths are read here, URLs fetched only where that is asked for.
 
-A cell may come from anybody. So only what is an image, or a PDF, leaves by its path, and an address is passed on as it
-is. Plain text leaves only where a program of the user's named it, which makes a path of it and no text. Where an address
-is to be fetched, that is done like a stranger from the open internet would: https, no redirects, no key, and only at
-an address that is public, looked up once and then connected to, so that a name cannot lead to one's own network.
+A cell may come from anybody. So only an image or a PDF leaves by its path, and plain text where the path is no text
+itself but a `pathlib.Path`, which a program made and no table. An address is passed on as it is. Where it is to be
+fetched, that is done like a stranger from the open internet would: https, no redirects, no key, and only at an address
+that is public, looked up once and then connected to, so that a name cannot lead to one's own network.
 """
 
 from __future__ import annotations

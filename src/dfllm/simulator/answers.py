@@ -1,7 +1,8 @@
 """Answers out of thin air: the same question, the same answer, and it looks at the text it was asked about.
 
 `small` and `large` make something up: plain text in a sentence or two, or JSON where a schema is asked for; `large`
-says more. `echo` gives the last user message back. Nothing here knows anything, and nothing here is random.
+says more. `echo` gives the last user message back, and a line on each image and file. Nothing here knows anything, and
+nothing here is random.
 """
 
 import json
@@ -55,7 +56,7 @@ def answers_to(ask: Ask, seed: int = 0) -> tuple[Answer, ...]:
 
 def _answer(ask: Ask, key: str) -> str:
     if ask.model == "echo":
-        return ask.text
+        return "\n".join([ask.text, *ask.seen] if ask.text else ask.seen)
     text = ask.text[:_READ_CHARS]
     if ask.schema is not None:
         return json.dumps(schemas.fit(ask.schema, text, key), ensure_ascii=False, separators=(",", ":"))

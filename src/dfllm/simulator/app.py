@@ -15,7 +15,7 @@ from .manners import Manners
 from .replies import Reply, packed
 from .wires import ANTHROPIC, GEMINI, NOTHING, OPENAI, RESPONSES, Wire
 
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 128 * 2**20
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
