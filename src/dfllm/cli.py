@@ -163,6 +163,8 @@ _OURS = (
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given["prompt"] is None and given["messages"] is None:
+        raise click.UsageError("Missing option '-p' / '--prompt', or '--messages' where rows bring all.")
     options = {name: value for name, value in given.items() if name not in _OURS}
     limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
     for name in ("images", "files"):

@@ -8,6 +8,8 @@ from .media import Seen
 from .openai import Rejected, error
 
 MOST_BYTES = 100 * 2**20
+#: Google's own client writes base64 for URLs, and both are taken.
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def seen(part: Mapping[str, Any], where: str) -> Seen | None:
@@ -31,7 +33,7 @@ def seen(part: Mapping[str, Any], where: str) -> Seen | None:
     named = inline.get("mimeType", inline.get("mime_type"))
     if named not in (*media.IMAGES, media.PDF, media.TEXT):
         _reject(f"Unsupported MIME type: {named}")
-    content = media.decoded(inline.get("data"))
+    content = media.decoded(str(inline.get("data")).translate(_STANDARD))
     if content is None:
         _reject(f"Invalid value at '{where}.inline_data.data' (TYPE_BYTES), Base64 decoding failed.")
     found = media.media_type(content)
