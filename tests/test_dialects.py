@@ -189,7 +189,8 @@ def test_conversations_alone(name, serve, frame):
         out = frame.llm.complete(messages="talk", model=f"{name}/echo")
 
     assert ["Where is Oslo?"] * 2 == out["completion"].tolist()[:2]
-    assert "BadInput: message 1 has a role that is none of" in out["completion_error"].iloc[2]
+    why = "BadInput: message 1 has a role that is none of system, developer, user, assistant in column 'talk'"
+    assert why == out["completion_error"].iloc[2]
     assert 2 == started.bill.requests
 
 

@@ -325,6 +325,7 @@ def _checked(door: F, whole: inspect.Signature, names: list[str]) -> F:
 
     returns = inspect.signature(door).return_annotation
     checked.__signature__ = whole.replace(return_annotation=returns)  # type: ignore[attr-defined]  # inspect reads it
+    del checked.__wrapped__  # Sphinx would look there for the defaults of options that only this one has
     return checked  # type: ignore[return-value]  # the same door
 
 
