@@ -76,6 +76,30 @@ def test_a_secret_does_not_leave_by_a_cell(simulator, tmp_path):
     assert 0 == started.bill.requests
 
 
+def test_a_cell_that_names_a_file_very_often_is_not_read_to_its_end(simulator, monkeypatch, tmp_path):
+    """No more is held than a request may have, in a column and in a conversation."""
+    from dfllm._run.pictures import Pictures
+
+    started = simulator()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-none")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", started.base_url)
+    path = tmp_path / "a.pdf"
+    path.write_bytes(DOCUMENT.ljust(6_000_000, b" "))
+    parts = [{"type": "file", "file": str(path)}] * 100
+    frame = reports([path] * 100).assign(talk=[[{"role": "user", "content": parts}]])
+    read = []
+    one = Pictures.one
+    monkeypatch.setattr(Pictures, "one", lambda self, cell: read.append(1) or one(self, cell))
+    why = "BadInput: more than the 32 MB that anthropic takes a request in column"
+
+    for column, options in (("report", {"files": "report"}), ("talk", {"messages": "talk"})):
+        with pytest.warns(dfllm.RowsFailedWarning):
+            done = frame.llm.complete(PROMPT, model="anthropic/echo", **options)
+        assert [f"{why} {column!r}"] == errors(done)
+
+    assert (8, 0) == (len(read), started.bill.requests)
+
+
 @pytest.mark.parametrize("provider", ["deepseek", "groq"])
 def test_provider_that_takes_no_files_is_not_asked(simulator, monkeypatch, provider):
     """It is known before anything is sent."""

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dfllm._core.errors import OptionError
 from dfllm._core.images import Unfit
-from dfllm._core.parts import Brought
+from dfllm._core.parts import Brought, listed
 from dfllm._core.talks import talk_of
 from dfllm._core.template import check_columns
 from dfllm._core.types import Failure, Messages, Part
@@ -88,8 +88,34 @@ def check_taken(attached: Attached, rules: Rules) -> None:
             raise OptionError(refusal(kind))
 
 
+class _Eyes:
+    """Looks at what one row shows, as far as a request may hold it: a cell can name one large file very often.
+
+    Args:
+        pictures: what reads images and files.
+        rules: what holds for them.
+    """
+
+    def __init__(self, pictures: Mapping[str, Pictures], rules: Rules) -> None:
+        self._pictures = pictures
+        self._whose = rules.whose
+        self._room = self._most = rules.media.request_bytes
+
+    def show(self, kind: str, cell: Any) -> Part:
+        """Return the part of an image or a file.
+
+        Raises:
+            Unfit: it cannot be sent, or is one too many.
+        """
+        url = self._pictures[kind].one(cell)
+        self._room -= len(url)
+        if self._room < 0:
+            raise Unfit(f"more than the {self._most / 1e6:,.0f} MB that {self._whose} takes a request")
+        return Part(kind, url)
+
+
 def brought(
-    frame: pd.DataFrame, attached: Attached, settings: Settings, *, skip: bool
+    frame: pd.DataFrame, attached: Attached, settings: Settings, rules: Rules, *, skip: bool
 ) -> Callable[[int, int], list[Brought | Failure]]:
     """Return the function from a window's bounds to what each row brings, or why it cannot be sent.
 
@@ -97,40 +123,31 @@ def brought(
         frame: the frame.
         attached: the columns.
         settings: whether URLs are fetched.
+        rules: what holds for what they show.
         skip: whether a row without one of its cells is skipped; else it goes without.
     """
-    images = Pictures(fetch=settings.fetch_images)
-    files = Pictures(FILES, fetch=settings.fetch_files)
-    of_kind = {"image": images, "file": files}
+    pictures = {"image": Pictures(fetch=settings.fetch_images), "file": Pictures(FILES, fetch=settings.fetch_files)}
     fetches = settings.fetch_images or settings.fetch_files
     columns = [(label, frame[label]) for label in dict.fromkeys(attached.columns)]
-
-    def show(kind: str, cell: Any) -> Part:
-        return Part(kind, of_kind[kind].one(cell))
-
-    def talk(label: str, cell: Any) -> Messages | Failure:
-        try:
-            return talk_of(cell, show)
-        except Unfit as error:
-            return Failure("BadInput", f"{error} in column {label!r}")
+    shown = [*(("file", label) for label in attached.files), *(("image", label) for label in attached.images)]
 
     def row(cells: Mapping[str, Any]) -> Brought | Failure:
-        gap = next((label for label in attached.columns if _is_blank(cells[label])), None)
-        if gap is not None and skip:
-            return Failure("Skipped", f"column {gap!r} is missing")
+        gaps = [label for label in attached.columns if _is_blank(cells[label])]
+        if gaps and skip:
+            return Failure("Skipped", f"column {gaps[0]!r} is missing")
+        eyes = _Eyes(pictures, rules)
         media: list[Part] = []
-        for kind, labels in (("file", attached.files), ("image", attached.images)):
-            found = of_kind[kind].row([(label, cells[label]) for label in labels if not _is_blank(cells[label])])
-            if isinstance(found, Failure):
-                return found
-            media += [Part(kind, url) for url in found]
-        said: Messages = ()
-        for label in attached.messages:
-            made = () if _is_blank(cells[label]) else talk(label, cells[label])
-            if isinstance(made, Failure):
-                return made
-            said = made
-        return Brought(said, tuple(media))
+        talk: Messages = ()
+        label = ""
+        try:
+            for kind, label in shown:
+                if label not in gaps:
+                    media += [eyes.show(kind, one) for one in _several(cells[label])]
+            for label in attached.messages:
+                talk = () if label in gaps else talk_of(cells[label], eyes.show)
+        except Unfit as error:
+            return Failure("BadInput", f"{error} in column {label!r}")
+        return Brought(talk, tuple(media))
 
     def window(start: int, stop: int) -> list[Brought | Failure]:
         cells = {label: column.iloc[start:stop].tolist() for label, column in columns}
@@ -141,6 +158,11 @@ def brought(
             return list(pool.map(row, rows))
 
     return window
+
+
+def _several(cell: Any) -> list[Any]:
+    several = listed(cell)
+    return [cell] if several is None else several
 
 
 def _is_blank(cell: Any) -> bool:

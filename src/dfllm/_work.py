@@ -201,7 +201,7 @@ class Work:
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
             context=context,
-            brought=brought(self.frame, self._attached, self.settings, skip=self._skips)
+            brought=brought(self.frame, self._attached, self.settings, rules, skip=self._skips)
             if self._attached.columns
             else None,
             rules=rules if self._attached.columns else None,

@@ -44,6 +44,13 @@ def test_golden_key_of_a_question_with_images():
     assert "k1d120831366ddbbd201a784acfb7a00acc0db4158" == text_of(key_of(Request(TERMS, asked)))
 
 
+def test_golden_key_of_a_question_of_parts():
+    """So does this one."""
+    asked = (turn("user", [FILE, IMAGE, TEXT, IMAGE]),)
+
+    assert "k1a9eb1a9784e07d324443d61de121d5b81bd1f287" == text_of(key_of(Request(TERMS, asked)))
+
+
 def test_media_stand_in_the_last_turn_of_the_user():
     """Few-shot turns before it, and the mending after it, are left alone."""
     asked = (Message("user", "one"), Message("assistant", "1"), Message("user", "two"), Message("assistant", "2"))

@@ -38,7 +38,7 @@ Source: TypeAlias = Literal["store", "live"]
 
 WINDOW = 5_000
 _ILLUSTRATED = 16
-_TALKING = 500
+_TALKING = 64
 #: When the first rows all fail in the template, it is the template that is wrong, not the rows.
 _ALL_FAIL = 20
 

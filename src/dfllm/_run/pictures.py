@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 
 from dfllm._core import files, images
 from dfllm._core.images import Unfit, is_address
-from dfllm._core.parts import listed
-from dfllm._core.types import Failure
 
 _SECONDS = 30.0
 AT_ONCE = 8
@@ -106,22 +104,6 @@ class Pictures:
         self._public = public
         self._ports = ports
         self._trust = trust
-
-    def row(self, row: Sequence[tuple[str, Any]]) -> tuple[str, ...] | Failure:
-        """Return what a row shows as URLs, or why it cannot be sent.
-
-        Args:
-            row: its columns' names and cells; a cell may be a list.
-        """
-        made: list[str] = []
-        for column, cell in row:
-            several = listed(cell)
-            for one in (cell,) if several is None else several:
-                try:
-                    made.append(self.one(one))
-                except Unfit as error:
-                    return Failure("BadInput", f"{error} in column {column!r}")
-        return tuple(made)
 
     def one(self, cell: Any) -> str:
         """Return what a cell shows as a URL.
