@@ -154,11 +154,12 @@ def test_budget_without_a_bound_is_refused(simulator):
         with pytest.warns(dfllm.RowsFailedWarning):
             talked = talk.llm.complete(messages="talk", budget=1.0, model="lab/echo", max_tokens=10)
         plan = reports(DOCUMENT).llm.plan(PROMPT, **ask)
+        talk_plan = talk.llm.plan(messages="talk", model="lab/echo", max_tokens=10)
     finally:
         dfllm.configure(prices=None)
 
     assert ["BadInput: there is a budget, and nothing bounds what a file costs"] == errors(talked)
-    assert None is plan.tokens_in.high is plan.cost.high
+    assert [(None, None)] * 2 == [(one.tokens_in.high, one.cost.high) for one in (plan, talk_plan)]
     assert "no upper bound: nobody says what an image or a file is counted at most" in str(plan)
     assert 0 == started.bill.requests
 

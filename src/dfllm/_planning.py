@@ -63,7 +63,7 @@ def plan_of(
         for question in window.missing:
             if question.key not in missing:
                 missing.add(question.key)
-                estimate.ask(question.messages, desk.size(question.messages))
+                estimate.ask(question.messages, desk.bound(question.messages))
         for place, one in enumerate(window.settled):
             if one is None:
                 continue
@@ -100,11 +100,9 @@ def plan_of(
 
 def _estimate(order: Order, schema: Schema | None) -> Estimate:
     if schema is None:
-        return Estimate(max_tokens=order.terms.max_tokens, bounded=order.bounded())
+        return Estimate(max_tokens=order.terms.max_tokens)
     out = schema_tokens(schema.labels, len(schema.fields))
-    return Estimate(
-        fixed=guessed(schema.sent), schema_out=out, max_tokens=order.terms.max_tokens, bounded=order.bounded()
-    )
+    return Estimate(fixed=guessed(schema.sent), schema_out=out, max_tokens=order.terms.max_tokens)
 
 
 def _learn(estimate: Estimate, asked: Sequence[Messages | Failure], window: Window) -> None:

@@ -113,6 +113,13 @@ def test_bounds_are_known_or_not(media, context, bounds):
     assert bounds == tuple(map(rules(media, context).is_bounded, ("image", "file")))
 
 
+def test_a_conversation_is_bounded_as_what_it_shows_is():
+    """One of text always is."""
+    assert rules(OPENAI, None).bounds(shown(("image", PNG)))
+    assert not rules(OPENAI, None).bounds(shown(("image", PNG), ("file", PDF)))
+    assert rules(GEMINI, None).bounds((Message("user", "See?"),))
+
+
 def test_a_budget_takes_only_what_has_a_bound():
     """A row that brings more than that in its conversation is not sent."""
     why = "BadInput: there is a budget, and nothing bounds what a file costs"

@@ -80,21 +80,13 @@ class Estimate:
         fixed: tokens that each request has beside its messages, such as its schema; guessed.
         schema_out: tokens that an answer to the schema has; None where there is no schema.
         max_tokens: the most an answer may have; None where nobody knows.
-        bounded: whether it is known what each question takes in at most.
     """
 
-    def __init__(
-        self,
-        *,
-        fixed: float = 0.0,
-        schema_out: float | None = None,
-        max_tokens: int | None = None,
-        bounded: bool = True,
-    ) -> None:
+    def __init__(self, *, fixed: float = 0.0, schema_out: float | None = None, max_tokens: int | None = None) -> None:
         self._fixed = fixed
         self._schema_out = schema_out
         self._max_tokens = max_tokens
-        self._bounded = bounded
+        self._bounded = True
         self._dice = random.Random(0)  # noqa: S311  # a sample, and the same each time
         self._sample: list[float] = []
         self._sizes: Counter[int] = Counter()
@@ -102,10 +94,13 @@ class Estimate:
         self._guessed_known = self._told_in = 0.0
         self._told_out: list[int] = []
 
-    def ask(self, messages: Messages, size: int) -> None:
-        """Take a question that will be sent, and the bytes of its request, images and files at their most tokens."""
+    def ask(self, messages: Messages, size: int | None) -> None:
+        """Take a question that will be sent, and what bounds its input tokens; None where nothing does."""
         self._asked += 1
-        self._sizes[size] += 1
+        if size is None:
+            self._bounded = False
+        else:
+            self._sizes[size] += 1
         if len(self._sample) < SAMPLE:
             self._sample.append(guessed_in(messages))
         elif (place := self._dice.randrange(self._asked)) < SAMPLE:
@@ -140,7 +135,7 @@ class Estimate:
         tokens_in, (low, likely) = self._mean_in(), self._mean_out()
         least = tariff.price(round(tokens_in * (1.0 - self._error())), round(low)) * self._asked
         expected = tariff.price(round(tokens_in), round(likely)) * self._asked
-        if tariff.most is None:
+        if tariff.most is None or not self._bounded:
             return Range(least, expected, None)
         high = sum(tariff.most(size) * count for size, count in self._sizes.items())
         return Range(min(least, high), min(expected, high), high)

@@ -282,6 +282,11 @@ class Desk:
         """Return what bounds the input tokens of a question: its bytes, and what images and files are at most."""
         return len(self.encode(messages)) + self.more(messages).most
 
+    def bound(self, messages: Messages) -> int | None:
+        """Return the same, None where nothing bounds what an image or a file is."""
+        rules = self._order.rules
+        return self.size(messages) if rules is None or rules.bounds(messages) else None
+
     def answered(self, keys: Sequence[Key]) -> list[Settled | None]:
         """Return what others have answered meanwhile."""
         made: list[Settled | None] = []

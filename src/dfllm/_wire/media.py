@@ -123,6 +123,10 @@ class Rules:
             return True
         return not self.model.startswith(self.media.dear or "\0") and self.context() is not None
 
+    def bounds(self, messages: Messages) -> bool:
+        """Return whether it is known what all that a conversation shows can be billed as at most."""
+        return all(map(self.is_bounded, {part.kind for part in media_in(messages)}))
+
     def failure(self, messages: Messages) -> Failure | None:
         """Return why a conversation cannot be sent for what it shows, None where it can."""
         images = size = 0
