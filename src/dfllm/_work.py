@@ -141,6 +141,8 @@ class Work:
     def _find_provider(self, *, sends: bool) -> None:
         options = self.options
         provider, model = split(str(self.settings.model), providers())
+        if not provider.dialect:
+            raise OptionError(f"{provider.name} has embeddings alone here: df.llm.embed asks it for them.")
         dialect = DIALECTS[provider.dialect]
         if self.schema is not None and not provider.takes_schema:
             raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")

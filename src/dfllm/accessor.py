@@ -14,6 +14,7 @@ from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
 from dfllm._core.types import Missing
+from dfllm._embeds import FrameEmbeds, SeriesEmbeds
 from dfllm._options import OnError, Options
 from dfllm._run.desk import Cache
 from dfllm._run.files import Given
@@ -25,7 +26,7 @@ from dfllm.report import remember
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class DataFrameLLM:
+class DataFrameLLM(FrameEmbeds):
     """A prompt per row. Reached as ``df.llm``; it has no state.
 
     Args:
@@ -222,7 +223,7 @@ class DataFrameLLM:
         return await asyncio.to_thread(functools.partial(self.plan, prompt, **options))
 
 
-class SeriesLLM:
+class SeriesLLM(SeriesEmbeds):
     """A prompt per value. Reached as ``s.llm``; the template's one variable is ``value``.
 
     Args:

@@ -78,6 +78,8 @@ class Terms:
         extra: canonical JSON of what the user adds to the body.
         prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
         seed_field: what this provider calls the seed on the wire.
+        dimensions: how many numbers an embedding is to have; None is the model's own number.
+        task: what an embedding is for, where the provider is told.
     """
 
     provider: str
@@ -94,6 +96,8 @@ class Terms:
     extra: str | None = None
     prompt_cache_key: str | None = None
     seed_field: str = "seed"
+    dimensions: int | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

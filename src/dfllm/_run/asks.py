@@ -69,6 +69,10 @@ class Ask:
         self.started = 0.0
         self.seconds = 0.0
 
+    def judged(self, outcome: Outcome) -> Outcome:
+        """Return what an answer means for what was asked here."""
+        return outcome
+
 
 class Missed(NamedTuple):
     """An attempt that gave no answer but was, or may have been, billed.

@@ -27,9 +27,11 @@ from dfllm._core.output import Cells, interpreter
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
+from dfllm._core.vectors import as_cell
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
+from dfllm._wire.embeddings import Packing
 
 Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
 Source: TypeAlias = Literal["store", "live"]
@@ -99,6 +101,7 @@ class Order:
         context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
         since: from when on answers in the store count, in unix seconds.
         images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
+        packing: how many questions are put into one request; None where each has its own.
     """
 
     prompt: Prompt
@@ -113,6 +116,7 @@ class Order:
     since: float = 0.0
     images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
     context: Callable[[], int | None] = lambda: None
+    packing: Packing | None = None
 
     @property
     def window(self) -> int:
@@ -166,7 +170,7 @@ class Desk:
         self._render = order.prompt.renderer()
         self._key_of = keyer(order.terms)
         self._decode = order.dialect.decode
-        self.interpret = interpreter(order.schema.read if order.schema else None)
+        self.interpret = as_cell if order.packing else interpreter(order.schema.read if order.schema else None)
         self.encode = order.dialect.encoder(order.terms)
 
     def windows(self) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,7 @@ from dfllm._run.gate import Gate
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.pace import Pace
+from dfllm._run.packs import Packs
 from dfllm._run.prices import Price, pricer, surcharge_of
 from dfllm._run.secret import echoes
 from dfllm._run.settings import Endpoint, Settings
@@ -213,7 +215,8 @@ def engine_for(
     def live(**doors: object) -> Live:
         post = _poster(process.http(), target, settings.timeout, echoes(endpoint.secret))
         lane = process.lane(endpoint, order.terms.provider, order.terms.model)
-        return Live(
+        kind = Live if order.packing is None else partial(Packs, packing=order.packing)
+        return kind(
             post=post,
             read=_reader(order),
             pace=lane.pace,
@@ -221,7 +224,7 @@ def engine_for(
             seat=lane.pace.join(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
             resend_ambiguous=settings.resend_ambiguous,
             patience=settings.patience,
-            max_tokens=order.terms.max_tokens,
+            max_tokens=most_out(order),
             seen=observer.attempt,
             **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
         )
@@ -289,7 +292,12 @@ def charges_of(
     price = pricer(price_as, model, given, batch=batch)
     turns = order.prompt.turns + _MENDING_TURNS
     surcharge = surcharge_of(price_as, model, given)
-    return price, most_of(price, messages=turns, tokens_out=order.terms.max_tokens, surcharge=surcharge)
+    return price, most_of(price, messages=turns, tokens_out=most_out(order), surcharge=surcharge)
+
+
+def most_out(order: Order) -> int | None:
+    """Return the most output tokens an answer may have; None where nobody knows. Vectors have none."""
+    return order.terms.max_tokens if order.packing is None else 0
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:

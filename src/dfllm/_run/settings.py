@@ -19,7 +19,7 @@ from dfllm._core.errors import KeyMissing, OptionError, listed, near
 from dfllm._run.prices import checked_prices
 from dfllm._run.secret import Secret, Veiled
 from dfllm._wire.dialects import DIALECTS
-from dfllm._wire.providers import PROVIDERS, Provider, rule_at
+from dfllm._wire.providers import OWN_EMBEDS, PROVIDERS, Provider, rule_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +311,7 @@ def register_provider(
         max_tokens_field=max_tokens_field,
         charges=DIALECTS[dialect].charges,
         built_in=False,
+        embeds=OWN_EMBEDS.get(dialect),
     )
 
 

@@ -8,10 +8,26 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
+
+
+class Embeds(NamedTuple):
+    """How a provider is asked for embeddings.
+
+    Attributes:
+        dialect: the wire format.
+        texts: the most texts it takes in one request.
+        tokens: the most tokens of all of them together.
+        base64: whether vectors may be asked for in base64.
+    """
+
+    dialect: str
+    texts: int = 256
+    tokens: int = 300_000
+    base64: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +36,7 @@ class Provider:
 
     Attributes:
         name: what stands before the slash in ``model=``.
-        dialect: the wire format it speaks.
+        dialect: the wire format it speaks; empty where it has no chat.
         base_url: where it is, without a trailing slash.
         key_names: environment variables that may hold the API key, the first that is set counts.
         url_names: environment variables that may hold another base URL.
@@ -33,6 +49,7 @@ class Provider:
         prices: its name in the price data, where that is another.
         takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
+        embeds: how it is asked for embeddings; None where it has none.
     """
 
     name: str
@@ -49,6 +66,7 @@ class Provider:
     prices: str = ""
     takes_prompt_cache_key: bool = False
     built_in: bool = True
+    embeds: Embeds | None = None
 
 
 PROVIDERS: Mapping[str, Provider] = {
@@ -63,6 +81,7 @@ PROVIDERS: Mapping[str, Provider] = {
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
             takes_prompt_cache_key=True,
+            embeds=Embeds("openai-embeddings", 2_048, 300_000, base64=True),
         ),
         Provider(
             "anthropic",
@@ -80,6 +99,8 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("GOOGLE_GEMINI_BASE_URL",),
             charges="gemini",
             prices="google",
+            # Its limit of texts is nowhere in its reference; clients say 100.
+            embeds=Embeds("gemini-embeddings", 100),
         ),
         Provider(
             "openai-responses",
@@ -97,6 +118,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("AZURE_OPENAI_ENDPOINT",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            embeds=Embeds("openai-embeddings", 2_048, 300_000, base64=True),
         ),
         Provider(
             "mistral",
@@ -104,6 +126,8 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.mistral.ai/v1",
             key_names=("MISTRAL_API_KEY",),
             seed_field="random_seed",
+            # It states no limits; these are small enough for all that are told of.
+            embeds=Embeds("mistral-embeddings", 128, 16_000),
         ),
         Provider(
             "groq",
@@ -113,6 +137,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("GROQ_BASE_URL",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            embeds=Embeds("openai-embeddings", 2_048),
         ),
         Provider(
             "together",
@@ -120,6 +145,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.together.ai/v1",
             key_names=("TOGETHER_API_KEY",),
             url_names=("TOGETHER_BASE_URL",),
+            embeds=Embeds("openai-embeddings"),
         ),
         Provider(
             "fireworks",
@@ -127,13 +153,40 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.fireworks.ai/inference/v1",
             key_names=("FIREWORKS_API_KEY",),
             url_names=("FIREWORKS_BASE_URL",),
+            embeds=Embeds("openai-embeddings"),
         ),
         # Its response_format knows text and json_object only.
         Provider(
             "deepseek", "openai", "https://api.deepseek.com/v1", key_names=("DEEPSEEK_API_KEY",), takes_schema=False
         ),
         Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai"),
-        Provider("openrouter", "openai", "https://openrouter.ai/api/v1", key_names=("OPENROUTER_API_KEY",)),
+        Provider(
+            "openrouter",
+            "openai",
+            "https://openrouter.ai/api/v1",
+            key_names=("OPENROUTER_API_KEY",),
+            embeds=Embeds("openai-embeddings"),
+        ),
+        # No chat: embeddings alone.
+        Provider(
+            "cohere",
+            "",
+            "https://api.cohere.com",
+            key_names=("CO_API_KEY", "COHERE_API_KEY"),
+            url_names=("CO_API_URL",),
+            takes_schema=False,
+            embeds=Embeds("cohere-embeddings", 96),
+        ),
+        Provider(
+            "voyage",
+            "",
+            "https://api.voyageai.com/v1",
+            key_names=("VOYAGE_API_KEY",),
+            takes_schema=False,
+            prices="voyageai",
+            # The tokens are those of its large models; the small ones take more.
+            embeds=Embeds("voyage-embeddings", 1_000, 120_000, base64=True),
+        ),
         Provider(
             "ollama",
             "openai",
@@ -143,6 +196,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_suffix="/v1",
             needs_key=False,
             charges="none",
+            embeds=Embeds("openai-embeddings"),
         ),
         Provider(
             "vllm",
@@ -152,6 +206,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("VLLM_BASE_URL",),
             needs_key=False,
             charges="none",
+            embeds=Embeds("openai-embeddings", base64=True),
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
         Provider(
@@ -162,8 +217,16 @@ PROVIDERS: Mapping[str, Provider] = {
             needs_key=False,
             charges="none",
             takes_prompt_cache_key=True,
+            embeds=Embeds("openai-embeddings", 2_048, base64=True),
         ),
     )
+}
+
+
+#: How a user's own server is asked for embeddings, by the dialect of its chat.
+OWN_EMBEDS: Mapping[str, Embeds] = {
+    "openai": Embeds("openai-embeddings"),
+    "gemini": Embeds("gemini-embeddings", 100),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from types import ModuleType
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from .delivery import deliver
 from .desk import Desk
 from .manners import Manners
 from .replies import Reply, packed
+from .vector_desk import VectorDesk
+from .vector_wires import PATHS, VectorWire
 from .wires import ANTHROPIC, GEMINI, NOTHING, OPENAI, RESPONSES, Wire
 
 MOST_BYTES = 64 * 2**20
@@ -47,6 +50,8 @@ class _Door:
             app.router.add_post(version + "/models/{id}:generateContent", self.content)
             app.router.add_get(version + "/models", self.models)
             app.router.add_get(version + "/models/{id}", self.model)
+        for path, wire in PATHS.items():
+            app.router.add_post(path, partial(self.vectors, wire))
         app.router.add_get("/_bill", self.show_bill)
         app.router.add_get("/_health", self.health)
         app.router.add_post("/_reset", self.reset)
@@ -90,6 +95,14 @@ class _Door:
             if served.seconds:
                 await asyncio.sleep(served.seconds)
             return await self.send(request, served.reply, served.seconds, wire)
+
+    async def vectors(self, wire: VectorWire, request: web.Request) -> web.StreamResponse:
+        given = {"model": request.match_info.get("id", ""), "many": "batch" if ":batch" in request.path else ""}
+        raw = await request.read()
+        with VectorDesk(self.desk).serve(raw, _authorization(request), wire, given) as served:
+            if served.seconds:
+                await asyncio.sleep(served.seconds)
+            return await self.send(request, served.reply, served.seconds, wire.wire)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         self.check_key(request)
@@ -135,7 +148,7 @@ def _wire_of(request: web.Request) -> Wire:
     """Return whose words a request speaks, by its headers: paths are shared, as that of the models."""
     if "anthropic-version" in request.headers:
         return ANTHROPIC
-    is_google = "x-goog-api-key" in request.headers or request.path.endswith(":generateContent")
+    is_google = "x-goog-api-key" in request.headers or request.path.endswith(("Content", "Contents"))
     return GEMINI if is_google else OPENAI
 
 

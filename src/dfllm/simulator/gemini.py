@@ -10,7 +10,9 @@ from .asks import Ask
 from .limiter import Verdict
 from .openai import no_model
 from .replies import Reply, packed
+from .vectors import MODELS as VECTOR_MODELS
 
+_ALL = (*MODELS, *VECTOR_MODELS)
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -105,12 +107,12 @@ def usage(used: Mapping[str, Any]) -> dict[str, Any]:
 
 def model(name: str) -> Reply:
     """Describe one model, if it is here."""
-    return Reply(200, packed(_model(name))) if name in MODELS else no_model(name)
+    return Reply(200, packed(_model(name))) if name in _ALL else no_model(name)
 
 
 def models() -> Reply:
     """List the models."""
-    return Reply(200, packed({"models": [_model(name) for name in MODELS]}))
+    return Reply(200, packed({"models": [_model(name) for name in _ALL]}))
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -120,5 +122,5 @@ def _model(name: str) -> dict[str, Any]:
         "displayName": name.title(),
         "inputTokenLimit": 1_048_576,
         "outputTokenLimit": 65_536,
-        "supportedGenerationMethods": ["generateContent"],
+        "supportedGenerationMethods": ["embedContent"] if name in VECTOR_MODELS else ["generateContent"],
     }
