@@ -10,7 +10,7 @@ from typing import Any, TypedDict, cast
 import pandas as pd
 
 from dfllm._core.budget import Budget
-from dfllm._core.errors import OptionError, listed, near
+from dfllm._core.errors import OptionError, listed
 from dfllm._core.prefix import shared_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Missing
@@ -63,10 +63,6 @@ class EmbedWork(Work):
     """
 
     def __init__(self, frame: pd.DataFrame, text: Any, options: EmbedOptions) -> None:
-        known = list(EmbedOptions.__annotations__)
-        for name in options:
-            if name not in known:
-                raise OptionError(f"embed() has no option {name!r}.{near(name, known)} It has {listed(known, 30)}.")
         if isinstance(text, list | tuple):
             raise OptionError("text takes one template, since one text makes one vector; found a list.")
         self._dimensions = _dimensions(options.get("dimensions"))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dfllm._core.budget import Budget
 from dfllm._core.types import Missing
+from dfllm._doors import spelled_out
 from dfllm._embedding import EmbedOptions, EmbedWork
 from dfllm._options import OnError
 from dfllm._run.desk import Cache
@@ -153,3 +154,6 @@ class _Framed(FrameEmbeds):
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
+
+
+spelled_out(FrameEmbeds, SeriesEmbeds, like=FrameEmbeds.embed)

@@ -29,6 +29,8 @@ OTHER = {
     "schema": '{"type":"object"}',
     "extra": '{"top_k":1}',
     "prompt_cache_key": "dfllm-1",
+    "dimensions": 8,
+    "task": "query",
 }
 DECIDING = sorted(OTHER.keys() - WIRE_ONLY)
 texts = st.text(st.characters(codec="utf-8"))

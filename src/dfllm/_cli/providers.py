@@ -11,7 +11,7 @@ from dfllm._cli.saying import line
 from dfllm._run.settings import providers as known
 from dfllm._wire.abilities import Abilities, abilities_of
 
-_HEAD = ("provider", "dialect", "key", "schema", "seed", "stop", "prices")
+_HEAD = ("provider", "dialect", "key", "schema", "seed", "stop", "prices", "embeddings")
 
 
 @click.command(
@@ -41,8 +41,8 @@ def _row(one: Abilities) -> tuple[str, ...]:
         key = f"{' or '.join(one.keys)} (not set)"
     else:
         key = "none needed"
-    able = (one.schema, one.seed, one.stop, one.prices)
-    return (one.provider, one.dialect, key, *("yes" if each else "no" for each in able))
+    able = (one.schema, one.seed, one.stop, one.prices, bool(one.embeddings))
+    return (one.provider, one.dialect or "-", key, *("yes" if each else "no" for each in able))
 
 
 def _set_key(one: Abilities) -> str | None:

@@ -57,9 +57,8 @@ class Pack(Ask):
             return outcome
         return ordered(outcome, len(self.members), self._packing.dimensions)
 
-    def halve(self) -> Pack:
-        """Keep the first half of the texts, and return the other as a pack of its own."""
-        middle = len(self.members) // 2
+    def split(self, middle: int) -> Pack:
+        """Keep so many texts from the first on, and return the others as a pack of their own."""
         other = Pack(self.members[middle:], self._packing)
         other.unsure, other.owes, other.missed, other.is_reserved = self.unsure, self.owes, self.missed, not self.owes
         self.members, self.sizes = self.members[:middle], self.sizes[:middle]
@@ -179,7 +178,8 @@ class Packs(Live):
             self._alone += outcome.type == "BadRequest"
             return None
         self.retries[outcome.type] += 2
-        self._send(ask.halve())
+        # While nothing was ever taken, one text alone tells soonest whether it is the texts or the whole request.
+        self._send(ask.split(len(ask.members) // 2 if self.succeeded or self.proven else 1))
         return ask.content
 
     def _learn(self, pack: Pack) -> None:

@@ -43,6 +43,8 @@ _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "U
 #: Below this no process is short of file descriptors; and what a rate may come to keep in flight.
 _MANY = 500
 _MOST = 4_000
+#: A server of one's own has thousands of texts before it with so many packs; more would only wait there.
+_PACKS = 8
 #: A request for a better answer has the answer and what is wrong with it behind the rest.
 _MENDING_TURNS = 2
 
@@ -221,7 +223,7 @@ def engine_for(
             read=_reader(order),
             pace=lane.pace,
             gate=lane.gate,
-            seat=lane.pace.join(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
+            seat=lane.pace.join(concurrency=limits.concurrency or most_packs(order, endpoint), rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
             resend_ambiguous=settings.resend_ambiguous,
             patience=settings.patience,
             max_tokens=most_out(order),
@@ -298,6 +300,11 @@ def charges_of(
 def most_out(order: Order) -> int | None:
     """Return the most output tokens an answer may have; None where nobody knows. Vectors have none."""
     return order.terms.max_tokens if order.packing is None else 0
+
+
+def most_packs(order: Order, endpoint: Endpoint) -> int | None:
+    """Return how many packs may be in flight where the user names no number; None where the limits say it."""
+    return _PACKS if order.packing is not None and endpoint.charges == "none" else None
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:
