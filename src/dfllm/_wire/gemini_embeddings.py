@@ -14,7 +14,7 @@ from dfllm._core.types import Failure, Outcome, Terms
 from dfllm._wire.bodies import added, failed, loosely
 from dfllm._wire.openai_embeddings import vectors_of
 
-PATH = "/v1beta/models/{model}:batchEmbedContents"
+PATH = "/v1/models/{model}:batchEmbedContents"
 MODELS_PATH = "/v1/models"
 TASKS = {
     "query": "RETRIEVAL_QUERY",

@@ -230,6 +230,9 @@ PATHS: Mapping[str, VectorWire] = {
         _cohere,
         error=lambda status, said: {"id": "00000000-0000-4000-8000-000000000000", "message": said.get("message")},
     ),
-    "/v1beta/models/{id}:batchEmbedContents": VectorWire(_read_gemini, _gemini, GEMINI),
-    "/v1beta/models/{id}:embedContent": VectorWire(_read_gemini, _gemini_one, GEMINI),
+    **{
+        f"{version}/models/{{id}}:{verb}": VectorWire(_read_gemini, answer, GEMINI)
+        for version in ("/v1", "/v1beta")  # Google's has both
+        for verb, answer in (("batchEmbedContents", _gemini), ("embedContent", _gemini_one))
+    },
 }
