@@ -1,6 +1,7 @@
 """Embeddings from a frame to its vectors: packs on the wire, and yet each text has its own answer, price and fate."""
 
 import asyncio
+import inspect
 import os
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dfllm
+from dfllm._embedding import EmbedOptions
 from dfllm.simulator import Faults, RateLimits, Simulator
 from dfllm.simulator.vectors import Texts, vector_of
 
@@ -456,13 +458,22 @@ def test_a_list_of_messages_is_no_text():
         frame(1).llm.embed([{"role": "user", "content": "{{ t }}"}], model=MODEL)
 
 
+@pytest.mark.parametrize("data", [pd.DataFrame({"t": ["a"]}), pd.Series(["a"])], ids=["frame", "series"])
 @pytest.mark.parametrize("door", ["embed", "aembed"])
-def test_a_misspelt_option_is_met_with_the_nearest(door):
-    """On every door but the one whose signature is checked by Python itself."""
-    made = getattr(pd.Series(["a"]).llm, door)
+def test_a_misspelt_option_is_met_with_the_nearest(data, door):
+    """On every door."""
     with pytest.raises(dfllm.OptionError, match="Did you mean 'dimensions'"):
-        called = made(model=MODEL, dimension=8)
-        asyncio.run(called) if door == "aembed" else None
+        getattr(data.llm, door)("{{ t }}", model=MODEL, dimension=8)
+
+
+@pytest.mark.parametrize("door", ["embed", "aembed"])
+def test_every_door_shows_its_options(door):
+    """In help and for tab completion; the series' template has a default."""
+    of_frame, of_series = (inspect.signature(getattr(data.llm, door)) for data in (frame(1), frame(1)["t"]))
+
+    assert inspect.Parameter.empty is of_frame.parameters["text"].default
+    assert "{{ value }}" == of_series.parameters["text"].default
+    assert {*EmbedOptions.__annotations__, "text"} == set(of_frame.parameters) == set(of_series.parameters)
 
 
 @pytest.mark.parametrize("provider", ["cohere", "voyage"])

@@ -71,7 +71,7 @@ class EmbedWork(Work):
             raise OptionError(f"task={self._task!r} does not fit; it takes {', '.join(map(repr, TASKS))}.")
         rest = {name: value for name, value in options.items() if name not in _OWN}
         super().__init__(frame, text, cast("Options", {"into": "embedding", **rest}))
-        self.names = self.names._replace(results={name: "vector" for name in self.names.results})
+        self.names = self.names._replace(results=dict.fromkeys(self.names.results, "vector"))
         self.columns = Columns(self.names)
 
     def _find_provider(self, *, sends: bool) -> None:

@@ -49,8 +49,7 @@ class FrameEmbeds:
 
         Many texts go in one request, as many as the provider takes, and yet each is a question of its own: equal texts
         are sent once, each vector is kept with its share of the usage, and a call that was broken off goes on with what
-        is missing. Where a request is refused for what is in it, it goes round again in halves, so that a bad text fails
-        alone.
+        is missing. A request that is refused for what is in it goes round again in halves, so a bad text fails alone.
 
         Args:
             text: jinja2 text whose variables are the frame's columns, or a path to a ``.j2`` file. A column as it
@@ -71,8 +70,8 @@ class FrameEmbeds:
             limits: how hard the provider may be asked. A request is one request, however many texts it has.
             timeout: seconds one answer may take.
             tag: a word of yours for this call.
-            details: adds ``_key _model _source _tokens_in _tokens_out _cost _seconds _finish`` behind `into`; tokens and
-                cost are the text's share of its request.
+            details: adds ``_key _model _source _tokens_in _tokens_out _cost _seconds _finish`` behind `into`; tokens
+                and cost are the text's share of its request.
             progress: whether a bar is drawn; None draws it in notebooks and terminals.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -41,7 +42,7 @@ def test_the_larger_text_never_pays_less(sizes):
     least = {size: min(part for other, part in paid if other == size) for size in sizes}
     most = {size: max(part for other, part in paid if other == size) for size in sizes}
     steps = sorted(set(sizes))
-    assert all(most[one] <= least[other] + 1 for one, other in zip(steps, steps[1:], strict=False))
+    assert all(most[one] <= least[other] + 1 for one, other in pairwise(steps))
 
 
 @given(st.binary(min_size=4, max_size=64).map(lambda b: b[: len(b) // 4 * 4]), st.none() | st.integers(0, 10**6))

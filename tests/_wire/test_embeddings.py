@@ -265,9 +265,7 @@ def test_texts_arrive_as_they_are(name, texts):
     """Whatever is in them."""
     body = sent(name, texts)
 
-    found = body.get("input") or body.get("texts") or [
-        part["content"]["parts"][0]["text"] for part in body["requests"]
-    ]
+    found = body.get("input") or body.get("texts") or [part["content"]["parts"][0]["text"] for part in body["requests"]]
     assert texts == found
 
 

@@ -83,7 +83,7 @@ def ours(url: str, texts: list[str]) -> np.ndarray:
     """Everything included: render, key, claim, pack, cut, store, column."""
     import pandas as pd
 
-    import dfllm
+    import dfllm  # noqa: F401  # puts df.llm in place
 
     os.environ["DFLLM_STORE"] = tempfile.mkdtemp(prefix="dfllm-bench-")
     os.environ["VLLM_BASE_URL"] = url

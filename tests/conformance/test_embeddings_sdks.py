@@ -1,8 +1,10 @@
 """The official clients take the simulator's vectors for the real thing."""
 
 import base64
+import contextlib
 import struct
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -130,14 +132,14 @@ def test_openai_meets_vectors_gone_wrong(client):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_fault_breaks_the_simulator(simulator, fault):
-    """Each is an answer, a refusal or a lost connection, and never a 500 of its own making."""
-    with openai.OpenAI(base_url=simulator.base_url, api_key="sk-right", max_retries=0, timeout=5) as opened:
-        try:
-            opened.embeddings.create(model="embed-small", input=[f"<{fault}>"])
-        except openai.APIStatusError as error:
-            assert "Internal Server Error" not in str(error)
-        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
-            assert str(error) is not None  # the client's own trouble with what is no answer
+    """Each is an answer, a refusal or a lost connection, and never trouble of the server's own making."""
+    answer = None
+    with contextlib.suppress(httpx.TransportError):
+        body = {"model": "embed-small", "input": ["a", f"<{fault}>"]}
+        headers = {"Authorization": "Bearer sk-right"}
+        answer = httpx.post(f"{simulator.base_url}/embeddings", json=body, headers=headers)
+
+    assert answer is None or b"Server got itself in trouble" not in answer.content
 
 
 def test_each_text_is_on_the_bill(simulator, client):

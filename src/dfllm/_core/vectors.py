@@ -141,4 +141,3 @@ def shares(total: int, sizes: Sequence[int]) -> list[int]:
         for place in lost[:left]:
             made[place] += 1
     return made
-

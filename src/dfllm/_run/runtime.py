@@ -223,7 +223,12 @@ def engine_for(
             read=_reader(order),
             pace=lane.pace,
             gate=lane.gate,
-            seat=lane.pace.join(concurrency=limits.concurrency or most_packs(order, endpoint), rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
+            seat=lane.pace.join(
+                concurrency=limits.concurrency or most_packs(order, endpoint),
+                rpm=limits.rpm,
+                tpm=limits.tpm,
+                share=limits.share,
+            ),
             resend_ambiguous=settings.resend_ambiguous,
             patience=settings.patience,
             max_tokens=most_out(order),

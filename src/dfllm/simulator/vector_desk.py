@@ -88,7 +88,7 @@ class VectorDesk:
         """Answer, or let it go wrong, in OpenAI's words."""
         faults = self._desk.manners.faults
         said = list(enumerate(vector_of(asked, text, self._desk.manners.seed) for text in asked.texts))
-        if fault in VECTOR_FAULTS:
+        if fault is not None and fault in VECTOR_FAULTS:
             said = gone_wrong(fault, said, _struck(asked, faults))
         body = openai_body(asked, said)
         if fault is None or fault in VECTOR_FAULTS or fault in _OF_WORDS:

@@ -146,9 +146,7 @@ def _read_voyage(raw: bytes, given: Mapping[str, str]) -> Texts:
     if task not in (None, "query", "document"):
         _reject(f"Invalid input_type: {task}")
     dimensions = body.get("output_dimension")
-    return _texts(
-        body.get("model"), body.get("input"), dimensions, most=1_000, in_base64=_form(body), task=task or ""
-    )
+    return _texts(body.get("model"), body.get("input"), dimensions, most=1_000, in_base64=_form(body), task=task or "")
 
 
 def _read_cohere(raw: bytes, given: Mapping[str, str]) -> Texts:
