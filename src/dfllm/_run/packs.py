@@ -231,9 +231,9 @@ class Packs(Live):
     def _miss_texts(self, missed: Missed) -> None:
         pack = self._packs[missed.key]
         pack.owes = True
-        for place, member in enumerate(pack.members):
-            # What came back is noted once; it may be megabytes.
-            body = missed.body if place == 0 else None
+        # What came back for several is noted for none: purging one text must leave no byte of it under another's key.
+        body = missed.body if len(pack.members) == 1 else None
+        for member in pack.members:
             self._miss_each(Missed(member.key, missed.failure, body, len(member.content)))
 
     async def _afford_texts(self, ask: Ask) -> bool:
