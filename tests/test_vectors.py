@@ -31,13 +31,11 @@ def test_each_cell_is_its_vector(chunks):
 @pytest.mark.parametrize("start", [0, 1, 2])
 def test_a_slice_of_a_chunk_is_read_from_where_it_begins(start):
     """Arrow gives slices of what it has."""
-    whole = column([[[1.0], None, [2.0, 3.0], [4.0]]])
+    cells = [[1.0], None, [2.0, 3.0], [4.0]]
 
-    found = vectors_of(whole.slice(start, 2)).tolist()
+    found = vectors_of(column([cells]).slice(start, 2)).tolist()
 
-    assert [[1.0], None, [2.0, 3.0], [4.0]][start : start + 2] == [
-        one if one is None else one.tolist() for one in found
-    ]
+    assert cells[start : start + 2] == [one if one is None else one.tolist() for one in found]
 
 
 def test_they_may_be_written_to():

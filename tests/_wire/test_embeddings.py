@@ -140,11 +140,12 @@ def test_bodies_are_those_of_the_official_types():
 
 
 @every_dialect
-def test_one_text_is_a_pack_of_one(name):
-    """As it is measured for a budget."""
-    one = dialect_of(Embeds(name)).encoder(terms(name))((Message("user", "Oslo"),))
+def test_a_text_is_measured_as_it_stands_in_the_body(name):
+    """What surrounds it is shared by the pack, and nobody's own."""
+    encode = dialect_of(Embeds(name)).encoder(terms(name))
+    bodies = [packing_of(Embeds(name), terms(name)).body(texts) for texts in (TEXTS[1:], [""])]
 
-    assert sent(name, ["Oslo"]) == json.loads(one)
+    assert len(bodies[0]) - len(bodies[1]) == len(encode((Message("user", TEXTS[1]),))) - len('""')
 
 
 @every_dialect

@@ -23,7 +23,7 @@ from dfllm._run.live import Live
 from dfllm._wire.embeddings import Packing
 
 #: How long the last pack waits for more texts, where nobody says that there are none.
-_HOLD_SECONDS = 0.1
+_HOLD_SECONDS = 0.05
 #: What a provider says of a request, and not of who asks: one of its texts may be to blame.
 _BLAMED = frozenset({"BadRequest", "ContextTooLong", "TooLarge", "ContentFiltered"})
 #: So many texts refused on their own, and none taken: then it is the request that is wrong.
@@ -34,7 +34,7 @@ class Pack(Ask):
     """Some texts on their way in one request; its key is that of the first.
 
     Attributes:
-        members: the texts' own questions.
+        members: the texts' own questions, whose contents are the texts as they stand in the body.
         sizes: bytes of each text.
         owes: whether an attempt was or may have been billed for nothing since the last reserve.
         half_of: what the two halves of one that was refused have in common; None for one that was not.
@@ -114,7 +114,6 @@ class Packs(Live):
         )
         self._packing = packing
         self._most = packing.texts
-        self._frame = len(packing.body([""]))
         self._save_each, self._tell_each, self._miss_each, self._afford_each = save, tell, missed, afford
         self._packs: dict[Key, Pack] = {}
         self._landed: dict[int, list[Landed]] = {}
@@ -128,7 +127,7 @@ class Packs(Live):
     def add(self, asks: Sequence[Ask]) -> None:
         """Take texts to send; the last of them may wait a moment for more."""
         for ask in asks:
-            size = len(ask.content) - self._frame
+            size = len(ask.content)
             if self._filling and self._filled + size > self._packing.size:
                 self._seal()
             self._filling.append(ask)

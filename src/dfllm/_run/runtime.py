@@ -297,7 +297,7 @@ def charges_of(
     model = order.terms.model
     given = settings.prices.get(f"{order.terms.provider.partition(' ')[0]}/{model}")
     price = pricer(price_as, model, given, batch=batch)
-    turns = order.prompt.turns + _MENDING_TURNS
+    turns = order.prompt.turns + (_MENDING_TURNS if order.packing is None else 0)
     surcharge = surcharge_of(price_as, model, given)
     return price, most_of(price, messages=turns, tokens_out=most_out(order), surcharge=surcharge)
 

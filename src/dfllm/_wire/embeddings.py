@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from dfllm._core.charges import Rule
 from dfllm._core.types import Failure, Messages, Outcome, Terms
 from dfllm._core.vectors import unpacked
@@ -13,6 +15,8 @@ from dfllm._wire import cohere, gemini, gemini_embeddings, openai_embeddings, vo
 from dfllm._wire.bodies import named, refused
 from dfllm._wire.dialects import Dialect
 from dfllm._wire.providers import Embeds
+
+_json = msgspec.json.Encoder().encode
 
 #: More texts than this are never put into one request, whoever would take them: it is what a kill can lose and what
 #: one bad text sends round again, and the answer still fits into what is taken of one body, 64 MiB.
@@ -104,12 +108,12 @@ def packing_of(embeds: Embeds, terms: Terms) -> Packing:
 
 
 def dialect_of(embeds: Embeds) -> Dialect:
-    """Return the dialect as the engine takes it: what is asked is one text, what is stored one vector."""
-    embedder = EMBEDDERS[embeds.dialect]
+    """Return the dialect as the engine takes it: what is asked is one text, what is stored one vector.
 
-    def encoder(terms: Terms) -> Callable[[Messages], bytes]:
-        body = embedder.packer(terms, base64=embeds.base64)
-        return lambda messages: body([messages[-1].content])
+    It writes no bodies but the text as it will stand in one: what surrounds it is shared by the whole pack, and a text
+    is to reserve and to count for no more than its own.
+    """
+    embedder = EMBEDDERS[embeds.dialect]
 
     def read(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         if status != 200:
@@ -120,13 +124,17 @@ def dialect_of(embeds: Embeds) -> Dialect:
     return Dialect(
         embedder.path,
         embedder.models_path,
-        encoder,
+        lambda terms: _as_text,
         read,
         unpacked,
         _no_schema,
         embedder.headers,
         charges=embedder.charges,
     )
+
+
+def _as_text(messages: Messages) -> bytes:
+    return _json(messages[-1].content)
 
 
 def _no_schema(schema: str, *, strict: bool) -> str:
