@@ -432,7 +432,7 @@ def test_options_are_named(bill):
         ("schema", str),
         ("schema", []),
         ("schema", {}),
-        ("schema", {"good", "bad"}),
+        pytest.param("schema", {"good", "bad"}, id="schema-a set"),
         ("schema", ["good", 1]),
         ("schema", ["good", "good"]),
         ("schema", ["good", ""]),

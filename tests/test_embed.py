@@ -473,10 +473,24 @@ def test_what_does_not_fit_is_refused(simulator, options, says):
     assert 0 == started.bill.requests
 
 
-def test_a_list_of_messages_is_no_text():
+@pytest.mark.parametrize(
+    "text",
+    [[{"role": "user", "content": "{{ t }}"}], dfllm.prompts.summarize("t"), None, 7],
+    ids=["list", "task", "none", "number"],
+)
+def test_what_is_no_template_is_no_text(text):
     """One text makes one vector."""
     with pytest.raises(dfllm.OptionError, match="one template"):
-        frame(1).llm.embed([{"role": "user", "content": "{{ t }}"}], model=MODEL)
+        frame(1).llm.embed(text, model=MODEL)
+
+
+def test_a_text_may_be_in_a_file(tmp_path):
+    """As a prompt may."""
+    (tmp_path / "text.j2").write_text("{{ t }}")
+
+    out = frame(1).llm.embed(tmp_path / "text.j2", model=MODEL)
+
+    assert same(out["embedding"], ["text 0"])
 
 
 @pytest.mark.parametrize("data", [pd.DataFrame({"t": ["a"]}), pd.Series(["a"])], ids=["frame", "series"])

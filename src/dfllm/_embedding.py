@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from typing import Any, TypedDict, cast
 
 import pandas as pd
@@ -63,8 +64,11 @@ class EmbedWork(Work):
     """
 
     def __init__(self, frame: pd.DataFrame, text: Any, options: EmbedOptions) -> None:
-        if isinstance(text, list | tuple):
-            raise OptionError("text takes one template, since one text makes one vector; found a list.")
+        if not isinstance(text, str | PathLike):
+            kind = type(text).__name__
+            raise OptionError(
+                f"text takes one template or a path to one, since one text makes one vector; found {kind}."
+            )
         self._dimensions = _dimensions(options.get("dimensions"))
         self._task = options.get("task")
         if self._task is not None and self._task not in TASKS:

@@ -26,6 +26,7 @@ from dfllm._core.plan import Plan
 from dfllm._core.prefix import advice as caching_advice
 from dfllm._core.prefix import prompt_cache_key, shared_of
 from dfllm._core.schema import Schema, schema_of
+from dfllm._core.tasks import Task
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure
@@ -47,6 +48,7 @@ from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
+from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
 from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import identity_of, normalised, split
 
@@ -101,7 +103,13 @@ class Work:
 
     def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True) -> None:
         check_choices(options)
-        self.frame = frame
+        task = prompt if isinstance(prompt, Task) else None
+        if isinstance(prompt, Task):
+            options, prompt = options_of(prompt, options), prompt.messages(list(frame.columns))
+        self.given = frame
+        #: The rows that are asked about: the frame's, or each of them twice.
+        self.frame = doubled(frame) if task is not None and task.paired else frame
+        self._paired = self.frame is not frame
         self.options = options
         self.on_error: OnError = options.get("on_error", "keep")
         self.settings = current(
@@ -123,7 +131,7 @@ class Work:
         self._recipe = recipe
         self._prompt = Prompt(recipe)
         self._images = labels_of(options.get("images"))
-        check_columns(self._prompt.columns, list(frame.columns))
+        check_columns(self._prompt.columns, list(self.frame.columns))
         check_columns(self._images, list(frame.columns), of="images=")
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
@@ -131,7 +139,7 @@ class Work:
         self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
         self._store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
-        self.tally = Tally(len(frame))
+        self.tally = PairTally(len(frame)) if self._paired else Tally(len(frame))
         self.columns = Columns(self.names)
 
     def _store(self) -> Store | Off:
@@ -217,7 +225,7 @@ class Work:
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
         self.order = resumed(self.order, self._refresh(), self._store(), sends=False)
-        return plan_of(
+        plan = plan_of(
             Desk(self.order, self._store()),
             self.order,
             self.settings,
@@ -226,6 +234,7 @@ class Work:
             shared=self._shared,
             price_as=self._price_as,
         )
+        return halved(plan) if self._paired else plan
 
     def run(self, sink: Sink | None = None) -> Ending:
         """Carry the call out, wait for its end and say how it ended; Ctrl-C is an ending too."""
@@ -261,7 +270,7 @@ class Work:
             self.order,
             self._endpoint,
             self.settings,
-            sink=sink or self.columns,
+            sink=self._sink(sink or self.columns),
             tally=self.tally,
             changed=progress.update,
             price_as=self._price_as,
@@ -271,11 +280,15 @@ class Work:
             self._refuse_missing()
         return engine, progress
 
+    def _sink(self, sink: Sink) -> Sink:
+        return Pairs(sink, self.tally) if isinstance(self.tally, PairTally) else sink
+
     def _refuse_missing(self) -> None:
         desk = Desk(self.order, self._store())
         for start, stop in desk.windows():
             for place, one in enumerate(desk.rendered(start, stop)[1], start):
                 if isinstance(one, Failure) and one.type == "Skipped":
+                    place //= 1 + self._paired
                     raise TemplateError(f"Row {place}: {one.reason}, and missing='raise'. Nothing was sent.")
 
     def ending(self, engine: Engine, seconds: float, *, interrupted: bool) -> Ending:
@@ -286,7 +299,7 @@ class Work:
             with suppress(StoreError):  # it goes on where it was, then
                 concluded(self.order, self._refresh(), self._store(), self.tally.errors)
         return Ending(
-            frame=self.columns.frame(self.frame),
+            frame=self.columns.frame(self.given),
             tally=self.tally,
             model=self.model,
             error_column=self.names.error,
