@@ -160,8 +160,8 @@ class Names(NamedTuple):
         return [*self.results, self.error, *self.details.values()]
 
 
-def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
-    """Return the columns that go with `into`.
+def names_of(into: str, schema: Schema | None, *, details: bool, calls: bool = False) -> Names:
+    """Return the columns that go with `into`; `calls` adds the one for the tools that a model calls.
 
     Raises:
         OptionError: `into` is no name, or a field has the name of a column that is made anyway.
@@ -174,8 +174,11 @@ def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
         results = {into: next(iter(schema.fields.values())) if schema else "text"}
     else:
         results = {into if field == schema.main else f"{into}_{field}": kind for field, kind in schema.fields.items()}
+    twice = {f"{into}_calls"} & set(results) if calls else set()
+    if calls:
+        results[f"{into}_calls"] = "json"
     made = Names(results, f"{into}_error", {what: f"{into}_{what}" for what in DETAILS} if details else {})
-    if twice := {name for name in made.all if made.all.count(name) > 1}:
+    if twice := twice | {name for name in made.all if made.all.count(name) > 1}:
         raise OptionError(
             f"A field of the schema would make the column {min(twice)!r}, which holds something else. Rename the field."
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from dfllm._core.budget import Budget
 from dfllm._core.errors import OptionError
+from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
 from dfllm._run.desk import Cache
 from dfllm._run.settings import Limits
@@ -35,6 +36,8 @@ class Options(TypedDict, total=False):
     system: str | None
     schema: Any
     images: str | Sequence[str] | None
+    tools: Sequence[GivenTool] | None
+    tool_choice: str | None
     temperature: float | None
     top_p: float | None
     max_tokens: int | None

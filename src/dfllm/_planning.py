@@ -99,10 +99,11 @@ def plan_of(
 
 
 def _estimate(order: Order, schema: Schema | None) -> Estimate:
+    tools = guessed(order.terms.tools or "")
     if schema is None:
-        return Estimate(max_tokens=order.terms.max_tokens)
+        return Estimate(fixed=tools, max_tokens=order.terms.max_tokens)
     out = schema_tokens(schema.labels, len(schema.fields))
-    return Estimate(fixed=guessed(schema.sent), schema_out=out, max_tokens=order.terms.max_tokens)
+    return Estimate(fixed=guessed(schema.sent) + tools, schema_out=out, max_tokens=order.terms.max_tokens)
 
 
 def _learn(estimate: Estimate, asked: Sequence[Messages | Failure], window: Window) -> None:

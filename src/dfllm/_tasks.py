@@ -39,6 +39,8 @@ def options_of(task: Task, options: Options) -> Options:
             f"{task.verb}() has a system message of its own; change it with prompt=, from "
             f"dfllm.prompts.{task.verb.upper()} on."
         )
+    if options.get("tools") is not None:
+        raise OptionError(f"{task.verb}() asks for an answer of its own; tools= is for complete().")
     made: Options = {"into": task.into, **options, "system": None, "schema": task.schema}
     return made
 

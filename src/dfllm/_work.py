@@ -29,12 +29,14 @@ from dfllm._core.schema import Schema, schema_of
 from dfllm._core.tasks import Task
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
+from dfllm._core.tools import Tool, choice_of, tools_of
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
 from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
 from dfllm._options import OnError, Options, check_choices, labels_of
 from dfllm._planning import plan_of
 from dfllm._run import loop
+from dfllm._run.clouds import located
 from dfllm._run.desk import Desk, Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
@@ -49,7 +51,8 @@ from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
 from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
-from dfllm._wire.dialects import DIALECTS, Dialect
+from dfllm._wire.abilities import offered
+from dfllm._wire.dialects import DIALECTS, Dialect, schema_part
 from dfllm._wire.providers import identity_of, normalised, split
 
 #: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
@@ -134,7 +137,13 @@ class Work:
         check_columns(self._prompt.columns, list(self.frame.columns))
         check_columns(self._images, list(frame.columns), of="images=")
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
-        self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
+        self._tools: tuple[Tool, ...] = tools_of(given) if (given := options.get("tools")) is not None else ()
+        self.names = names_of(
+            options.get("into", "completion"),
+            self.schema,
+            details=options.get("details", False),
+            calls=bool(self._tools),
+        )
         check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
         self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
         self._store()  # before a provider is looked for: without a store nothing is sent
@@ -148,12 +157,14 @@ class Work:
 
     def _find_provider(self, *, sends: bool) -> None:
         options = self.options
+        asks = sends and options.get("cache") != "only"
         provider, model = split(str(self.settings.model), providers())
         if not provider.dialect:
             raise OptionError(f"{provider.name} has embeddings alone here: df.llm.embed asks it for them.")
+        provider = located(provider, needed=asks)
         dialect = DIALECTS[provider.dialect]
-        if self.schema is not None and not provider.takes_schema:
-            raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")
+        if provider.schema_by_tool and self.schema is not None:
+            dialect = dialect.by_tool()
         terms = terms_of(
             provider=provider.name,
             dialect=provider.dialect,
@@ -166,15 +177,19 @@ class Work:
             stop=options.get("stop"),
             seed=options.get("seed"),
             reasoning=options.get("reasoning"),
-            schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            schema=schema_part(provider, self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            service_tier=self.settings.service_tier,
+            service_tiers=provider.service_tiers,
             extra=options.get("extra"),
+            tools=offered(self._tools, provider, dialect),
+            tool_choice=choice_of(options.get("tool_choice"), self._tools),
         )
         if self._images:
             self._refuse_images(dialect, provider.name)
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
         if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
             raise OptionError("A budget per tag needs a tag: say tag='...'.")
-        self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
+        self._endpoint = endpoint_of(provider, self.settings, needs_key=asks)
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
         identity = identity_of(provider, self._endpoint.base_url)

@@ -14,6 +14,7 @@ from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
 from dfllm._core.tasks import Task
+from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
 from dfllm._embeds import FrameEmbeds, SeriesEmbeds
 from dfllm._options import OnError, Options
@@ -50,6 +51,8 @@ class DataFrameLLM(Verbs, FrameEmbeds):
         system: str | None = None,
         schema: Any = None,
         images: str | Sequence[str] | None = None,
+        tools: Sequence[GivenTool] | None = None,
+        tool_choice: str | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: int | None = None,
@@ -84,6 +87,9 @@ class DataFrameLLM(Verbs, FrameEmbeds):
                 JSON schema. Sent as the provider's structured output and checked here.
             images: a column, or several, of images to show with the prompt: https URLs, which the provider fetches,
                 data URLs, paths, bytes, or Pillow images, or a list of them; PNG, JPEG, GIF or WebP of up to 20 MiB.
+            tools: what the model may ask to be called: typed functions, or JSON with name, description and parameters.
+                Nothing is ever called here; what the model asks for goes into ``f"{into}_calls"``, as JSON.
+            tool_choice: ``"auto"``, ``"required"``, ``"none"``, or the name of the tool to be called.
             temperature: sampling temperature, 0 to 2. Sent only if given, like all that follow down to `extra`.
             top_p: nucleus sampling, 0 to 1.
             max_tokens: the most output tokens, reasoning included.

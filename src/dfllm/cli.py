@@ -209,7 +209,7 @@ def _carry_out(given: Mapping[str, Any], *, as_json: bool) -> None:
         fail(f"{target} was changed meanwhile and is left as it is. {saved}")
     asked = given["prompt"].schema if isinstance(given["prompt"], Task) else given["schema"]
     schema = None if asked is None else schema_of(asked)
-    made = names_of(given["into"], schema, details=given["details"]).all
+    made = names_of(given["into"], schema, details=given["details"], calls=bool(given["tools"])).all
     _deliver(target, source.table, done.frame, made, raw=given["raw_cells"])
     _report(as_json=as_json, quiet=given["progress"] is False, to_stderr=target.path is None)
     if interrupted:

@@ -11,7 +11,7 @@ from dfllm._cli.saying import line
 from dfllm._run.settings import providers as known
 from dfllm._wire.abilities import Abilities, abilities_of
 
-_HEAD = ("provider", "dialect", "key", "schema", "seed", "stop", "prices", "embeddings")
+_HEAD = ("provider", "dialect", "key", "schema", "tools", "seed", "stop", "reasoning", "tiers", "prices", "embeddings")
 
 
 @click.command(
@@ -41,8 +41,11 @@ def _row(one: Abilities) -> tuple[str, ...]:
         key = f"{' or '.join(one.keys)} (not set)"
     else:
         key = "none needed"
-    able = (one.schema, one.seed, one.stop, one.prices, bool(one.embeddings))
-    return (one.provider, one.dialect or "-", key, *("yes" if each else "no" for each in able))
+    schema = "yes" if one.schema else "in words" if one.dialect else "no"
+    able = ("yes" if each else "no" for each in (one.tools, one.seed, one.stop, one.reasoning))
+    prices = "yes" if one.prices else "no"
+    embeddings = "yes" if one.embeddings else "no"
+    return (one.provider, one.dialect or "-", key, schema, *able, ",".join(one.tiers) or "-", prices, embeddings)
 
 
 def _set_key(one: Abilities) -> str | None:

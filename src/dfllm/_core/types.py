@@ -78,6 +78,9 @@ class Terms:
         extra: canonical JSON of what the user adds to the body.
         prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
         seed_field: what this provider calls the seed on the wire.
+        tools: JSON of the tools as they are sent.
+        tool_choice: whether tools are to be called: ``auto``, ``required``, ``none`` or the name of one.
+        service_tier: how soon and at which price the provider is to answer; it decides no answer.
         dimensions: how many numbers an embedding is to have; None is the model's own number.
         task: what an embedding is for, where the provider is told.
     """
@@ -96,6 +99,9 @@ class Terms:
     extra: str | None = None
     prompt_cache_key: str | None = None
     seed_field: str = "seed"
+    tools: str | None = None
+    tool_choice: str | None = None
+    service_tier: str | None = None
     dimensions: int | None = None
     task: str | None = None
 
@@ -125,6 +131,8 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         tokens_reasoning: output tokens nobody sees.
         model: the model that served it.
         tokens_written: input tokens written to the provider's cache, where it bills them apart.
+        calls: JSON of the tools it wants to be called, in the order said: a list of objects with ``name``,
+            ``arguments`` and ``id``; None where there are none.
     """
 
     text: str
@@ -135,6 +143,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     tokens_reasoning: int = 0
     model: str | None = None
     tokens_written: int = 0
+    calls: str | None = None
 
 
 FailureType: TypeAlias = Literal[

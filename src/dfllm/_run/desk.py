@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import msgspec
 
+from dfllm._core.calls import calling
 from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
 from dfllm._core.images import with_images
@@ -171,6 +172,8 @@ class Desk:
         self._key_of = keyer(order.terms)
         self._decode = order.dialect.decode
         self.interpret = as_cell if order.packing else interpreter(order.schema.read if order.schema else None)
+        if order.terms.tools is not None:
+            self.interpret = calling(self.interpret, len(order.schema.fields) if order.schema else 1)
         self.encode = order.dialect.encoder(order.terms)
 
     def windows(self) -> Iterator[tuple[int, int]]:

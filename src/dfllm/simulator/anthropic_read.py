@@ -4,11 +4,16 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from . import tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error
 
 VERSIONS = ("2023-06-01", "2026-10-21")
+#: What the vendor tells its models of tools, and charges for, beside the tools themselves.
+TOOLS_TOKENS = 346
+#: What stands in a body for Google's cloud in place of the model, and the version that it means.
+ON_VERTEX = {"vertex-2023-10-16": VERSIONS[0], VERSIONS[1]: VERSIONS[1]}
 
 _FIELDS = frozenset(
     {"model", "max_tokens", "messages", "system", "stop_sequences", "thinking", "output_config", "metadata", "tools"}
@@ -60,16 +65,36 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         hash=hash_of(body),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + _tool_tokens(body),
         allowance=allowance,
         stops=_stops(body),
         schema=_schema(body),
+        offer=tools_read.from_anthropic(body),
     )
     _check_sampling(body)
     _check_thinking(body)
     if name not in MODELS:
         raise Rejected(error(404, f"model: {name}"))
     return ask
+
+
+def read_on_vertex(raw: bytes, given: Mapping[str, str]) -> Ask:
+    """Read a request for a message as Google's cloud takes it.
+
+    Args:
+        raw: its body, with a version in place of the model.
+        given: ``model``, from its path.
+
+    Raises:
+        Rejected: the provider would answer 400 or 404.
+    """
+    body = _body(raw)
+    version = ON_VERTEX.get(str(body.pop("anthropic_version", None)))
+    if version is None:
+        _reject(f"anthropic_version: Input should be one of {', '.join(map(repr, ON_VERTEX))}")
+    if "model" in body:
+        _reject("model: Extra inputs are not permitted")
+    return read(json.dumps(body | {"model": given.get("model", "")}).encode(), {"version": version})
 
 
 def _reject(message: str) -> NoReturn:
@@ -119,6 +144,10 @@ def _text_of(where: str, content: Any) -> str:
     return "\n".join(texts)
 
 
+def _tool_tokens(body: Mapping[str, Any]) -> int:
+    return TOOLS_TOKENS + tokens_of(json.dumps(body["tools"])) if body.get("tools") else 0
+
+
 def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     stops = body.get("stop_sequences") or []
     if not isinstance(stops, list) or not all(isinstance(stop, str) and stop.strip() for stop in stops):
@@ -156,13 +185,13 @@ def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
         _reject("output_config.format: Input should be a 'json_schema' with a schema")
     schema: Mapping[str, Any] = form["schema"]
-    against = next(_complaints(schema), None)
+    against = next(complaints(schema), None)
     if against is not None:
         _reject(f"output_config.format.schema: {against}")
     return schema
 
 
-def _complaints(schema: Any) -> Iterator[str]:
+def complaints(schema: Any) -> Iterator[str]:
     """Yield what the vendor has against a schema."""
     if not isinstance(schema, Mapping):
         return
@@ -176,8 +205,8 @@ def _complaints(schema: Any) -> Iterator[str]:
     for word in ("properties", "$defs", "definitions"):
         parts = schema.get(word)
         for part in parts.values() if isinstance(parts, Mapping) else ():
-            yield from _complaints(part)
-    yield from _complaints(schema.get("items"))
+            yield from complaints(part)
+    yield from complaints(schema.get("items"))
     for word in ("anyOf", "allOf"):
         for part in schema.get(word) or ():
-            yield from _complaints(part)
+            yield from complaints(part)

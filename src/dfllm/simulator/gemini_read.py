@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from . import tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error
@@ -45,11 +46,12 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         hash=hash_of(body | {"model": name}),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + _tool_tokens(body),
         choices=_whole(config, "candidateCount", 8) or 1,
         allowance=_whole(config, "maxOutputTokens", 2**31),
         stops=_stops(config),
         schema=_schema(config),
+        offer=tools_read.from_gemini(body, lambda schema: next(_complaints(schema), None)),
     )
     temperature = config.get("temperature", 0)
     if not isinstance(temperature, int | float) or not 0 <= temperature <= 2:
@@ -105,6 +107,10 @@ def _whole(config: Mapping[str, Any], name: str, most: int) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most):
         _reject(f"Invalid value at 'generation_config.{name}': {value}")
     return value
+
+
+def _tool_tokens(body: Mapping[str, Any]) -> int:
+    return tokens_of(json.dumps(body["tools"])) if body.get("tools") else 0
 
 
 def _stops(config: Mapping[str, Any]) -> tuple[str, ...]:

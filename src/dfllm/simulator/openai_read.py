@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
-from . import strict
+from . import strict, tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
 from .openai import Rejected, error, no_model
@@ -35,7 +35,7 @@ def read(raw: bytes) -> Ask:
         _reject("Streaming is not supported by the simulator; leave 'stream' out.", "stream", "unsupported_value")
     messages = _messages(body)
     said = [(message["role"], _text_of(message.get("content"))) for message in messages]
-    charged = list(_charged(said, _images(messages)))
+    charged = [*_offered(body), *_charged(said, _images(messages))]
     ask = Ask(
         hash=hash_of(body),
         model=name,
@@ -46,6 +46,7 @@ def read(raw: bytes) -> Ask:
         stops=_stops(body),
         schema=_schema(body, said),
         marks=marks_of(body, charged),
+        offer=tools_read.from_openai(body),
     )
     _check_range(body, "temperature", 0, 2)
     _check_range(body, "top_p", 0, 1)
@@ -100,6 +101,13 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
             wanted = "expected a string or an array of parts"
             _reject(f"Invalid type for '{where}.content': {wanted}.", f"{where}.content", "invalid_type")
     return messages
+
+
+def _offered(body: Mapping[str, Any]) -> Iterator[tuple[bytes, int]]:
+    """Yield what is read of the tools, before any message."""
+    if body.get("tools"):
+        text = json.dumps(body["tools"])
+        yield text.encode(), tokens_of(text)
 
 
 def _charged(said: Sequence[tuple[str, str]], images: Sequence[Sequence[bytes]]) -> Iterator[tuple[bytes, int]]:
@@ -191,13 +199,27 @@ def _schema(body: Mapping[str, Any], said: Sequence[tuple[str, str]]) -> Mapping
                 "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
             )
             _reject(text, "messages")
-        return _ANY_OBJECT
+        return _schema_in(said) or _ANY_OBJECT
     if kind != "json_schema":
         text = (
             "Invalid value for 'response_format.type'. Supported values are: 'json_object', 'json_schema', and 'text'."
         )
         _reject(text, "response_format.type", "invalid_value")
     return _json_schema(form.get("json_schema"))
+
+
+def _schema_in(said: Sequence[tuple[str, str]]) -> Mapping[str, Any] | None:
+    """Return the JSON schema that the instructions ask for, None where they hold none."""
+    for role, text in said:
+        if role not in ("system", "developer"):
+            continue
+        try:
+            found = json.JSONDecoder().raw_decode(text, text.find('{"'))[0]
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict) and {"type", "properties"} & found.keys():
+            return found
+    return None
 
 
 def _json_schema(asked: Any) -> Mapping[str, Any]:

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from . import openai_read
+from . import openai_read, tools_read
 from .asks import Ask, hash_of
 from .openai import Rejected, error
 from .replies import packed
+from .tools import broken
 
 _FIELDS = frozenset(
     {"model", "input", "instructions", "max_output_tokens", "temperature", "top_p", "reasoning", "text", "store"}
@@ -43,6 +44,7 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         inside = {name: value for name, value in form.items() if name != "type"}
         chat["response_format"] = {"type": kind, "json_schema": inside} if kind == "json_schema" else form
     chat["messages"] = _messages(body)
+    chat |= tools_read.as_chat(body)
     return replace(openai_read.read(packed(chat)), hash=hash_of(body))
 
 
@@ -83,17 +85,17 @@ def response(completion: Mapping[str, Any]) -> dict[str, Any]:
     output: list[dict[str, Any]] = [
         {
             "type": "function_call",
-            "id": f"fc_{name}",
+            "id": f"fc_{name}{place:x}",
             "call_id": call["id"],
             "name": call["function"]["name"],
             "arguments": call["function"]["arguments"],
-            "status": "completed",
+            "status": "incomplete" if cut and broken(call["function"]["arguments"]) else "completed",
         }
-        for call in said.get("tool_calls") or ()
+        for place, call in enumerate(said.get("tool_calls") or ())
     ]
     if parts:
         message = {"type": "message", "id": f"msg_{name}", "status": status, "role": "assistant", "content": parts}
-        output.append(message)
+        output.insert(0, message)
     return {
         "id": f"resp_{name}",
         "object": "response",
