@@ -291,6 +291,19 @@ def test_a_body_that_closing_cuts_is_no_answer():
     run(main())
 
 
+def test_a_post_to_what_was_closed_fails_as_a_request_does():
+    """Whoever comes late gets an error that can be told from a broken program."""
+
+    async def main():
+        async with served(answering(OK)) as port:
+            http = Http()
+            await http.close()
+            with pytest.raises(httpx.RequestError):
+                await http.post(to(port), BODY)
+
+    run(main())
+
+
 def test_an_http_nobody_used_closes_quietly():
     """Nothing is opened before it is needed."""
 

@@ -175,6 +175,25 @@ def test_requests_share_a_connection_and_the_last_way_does_not():
     assert fresh.replace(b"Connection: close\r\n", b"") == kept
 
 
+def test_the_way_over_a_new_connection_is_made_for_those_that_need_it(monkeypatch):
+    """Where each request is signed it has a route of its own, and would pay for two heads."""
+    made = []
+
+    class Counting(http_sockets.Asking):
+        def __init__(self, *of, is_last, **options):
+            made.append(is_last)
+            super().__init__(*of, is_last=is_last, **options)
+
+    async def main():
+        async with served(answering(OK)) as port, opened() as http:
+            for _ in range(3):
+                await http.post(to(port), BODY)
+
+    monkeypatch.setattr(http_sockets, "Asking", Counting)
+    run(main())
+    assert [False] * 3 == made
+
+
 def test_the_heads_of_many_routes_are_not_kept_for_ever(monkeypatch):
     """A long-lived process has many runs, each with a route."""
     monkeypatch.setattr(http_sockets, "_MOST_ROUTES", 3)

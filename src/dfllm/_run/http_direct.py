@@ -59,13 +59,17 @@ class Asking:
     Attributes:
         route: as given.
         is_last: as given.
+
+    Raises:
+        aiohttp.ClientConnectionError: the session is closed.
     """
 
     __slots__ = ("_connector", "_head", "_reading", "_request", "is_last", "route")
 
     def __init__(self, route: Route, session: aiohttp.ClientSession, *, is_last: bool, most_header_bytes: int) -> None:
         connector = session.connector
-        assert connector is not None
+        if connector is None:
+            raise aiohttp.ClientConnectionError("closed")
         self.route = route
         self.is_last = is_last
         self._connector = connector
