@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import cast
 
 import pandas as pd
 
@@ -16,8 +16,6 @@ from dfllm._core.errors import (
     ModelWarning,
     OptionError,
     PromptCacheWarning,
-    RowsFailed,
-    RowsFailedWarning,
     StoreError,
     TemplateError,
 )
@@ -30,63 +28,32 @@ from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
-from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
-from dfllm._options import OnError, Options, check_choices, labels_of
+from dfllm._frame import Columns, answers_of, cells_of, check_names, names_of, pictured
+from dfllm._options import OnError, Options, check_choices, labels_of, sampling_of
 from dfllm._planning import plan_of
-from dfllm._run import loop
-from dfllm._run.desk import Desk, Order, Sink
+from dfllm._run.desk import Order, Sink
+from dfllm._run.desk_sampled import desk_of
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
+from dfllm._run.gathering import Count, Gather
 from dfllm._run.pictures import Pictures
 from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.refreshing import concluded, refresh_of, resumed
 from dfllm._run.runtime import engine_for, near_model, runtime
+from dfllm._run.sampling import Numbered
 from dfllm._run.settings import current, endpoint_of, providers
 from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.store_refresh import Refresh
+from dfllm._run.tallies import PlacesTally
 from dfllm._run.tally import Tally
+from dfllm._running import Answers, Carried, Ending, Runner, Sinks, concluded_by, failure_text, interruption
 from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import identity_of, normalised, split
 
-#: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
-_MANY = 0.2
-_ADVICE = {
-    "Truncated": "Over a fifth were cut at the limit of output: a larger max_tokens is a new question.",
-    "InvalidOutput": "Over a fifth do not hold what schema asks for: look at dfllm.last_run().failures.",
-}
 
-
-class Ending(NamedTuple):
-    """How a call ended.
-
-    Attributes:
-        frame: the frame with its new columns.
-        tally: what it came to.
-        model: provider and model.
-        error_column: the error column's name.
-        seconds: how long it took.
-        stopped: what ended it early; None where nothing did.
-        began: whether anything succeeded before that.
-        interrupted: whether the user ended it.
-        store: the store's path, or a word where nothing is kept.
-        tag: the user's word for the call.
-    """
-
-    frame: pd.DataFrame
-    tally: Tally
-    model: str
-    error_column: str
-    seconds: float
-    stopped: Failure | None
-    began: bool
-    interrupted: bool
-    store: str
-    tag: str | None
-
-
-class Work:
+class Work(Carried):
     """One call on one frame. Making it checks everything and sends nothing.
 
     Args:
@@ -94,18 +61,22 @@ class Work:
         prompt: the template, a path to one, or a list of roles and templates.
         options: as `DataFrameLLM.complete` takes them.
         sends: whether it will be run; a plan needs no API key.
+        alias: what its model is called among several; None where it is the only one.
 
     Raises:
         DfllmError: something does not fit; see `DataFrameLLM.complete`.
     """
 
-    def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True, alias: str | None = None
+    ) -> None:
         check_choices(options)
         self.frame = frame
         self.options = options
+        self.alias = alias
         self.on_error: OnError = options.get("on_error", "keep")
         self.settings = current(
-            model=options.get("model"),
+            model=cast("str | None", options.get("model")),  # of several, each has a work of its own
             budget=options.get("budget"),
             limits=options.get("limits"),
             timeout=options.get("timeout"),
@@ -117,7 +88,8 @@ class Work:
                 "in a shell, -m provider/model."
             )
         missing = options.get("missing", "skip")
-        recipe = recipe_of(prompt_text(prompt), options.get("system"), missing)
+        self._given = prompt_text(prompt)
+        recipe = recipe_of(self._given, options.get("system"), missing)
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
         self._recipe = recipe
@@ -129,12 +101,12 @@ class Work:
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
         check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
         self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
-        self._store()  # before a provider is looked for: without a store nothing is sent
+        self.store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
-        self.tally = Tally(len(frame))
-        self.columns = Columns(self.names)
+        self.tally = Tally(len(frame)) if self.order.each == 1 else PlacesTally(len(frame))
+        self.columns = Columns(self.names, lists=self.order.each > 1)
 
-    def _store(self) -> Store | Off:
+    def store(self) -> Store | Off:
         """Return where answers are and go. Asked for each time, as one that failed is opened anew."""
         return self._off or runtime().store(self.settings)
 
@@ -185,7 +157,7 @@ class Work:
             ),
             self.schema,
             dialect,
-            len(self.frame),
+            len(self.frame) * options.get("samples", 1),
             cells_of(self.frame, self._prompt.columns),
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
@@ -194,6 +166,7 @@ class Work:
             images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
             if self._images
             else None,
+            sampling=sampling_of(options),
         )
 
     def _refresh(self) -> Refresh:
@@ -214,9 +187,9 @@ class Work:
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
-        self.order = resumed(self.order, self._refresh(), self._store(), sends=False)
+        self.resume(sends=False)
         return plan_of(
-            Desk(self.order, self._store()),
+            desk_of(self.order, self.store()),
             self.order,
             self.settings,
             model=self.model,
@@ -225,76 +198,116 @@ class Work:
             price_as=self._price_as,
         )
 
-    def run(self, sink: Sink | None = None) -> Ending:
-        """Carry the call out, wait for its end and say how it ended; Ctrl-C is an ending too."""
-        engine, progress = self.ready(sink)
-        started = time.monotonic()
-        interrupted = False
-        try:
-            loop.complete(engine.run(), engine.interrupt, engine.abandon)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            progress.close()
-        return self.ending(engine, time.monotonic() - started, interrupted=interrupted)
-
-    async def arun(self, sink: Sink | None = None) -> tuple[Ending, asyncio.CancelledError | None]:
-        """Carry the call out from any event loop; being cancelled is an ending that is to be raised again."""
-        engine, progress = await asyncio.to_thread(self.ready, sink)
-        started = time.monotonic()
-        cancelled: asyncio.CancelledError | None = None
-        try:
-            await loop.awaited(engine.run(), engine.interrupt, engine.abandon)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        finally:
-            progress.close()
-        return self.ending(engine, time.monotonic() - started, interrupted=cancelled is not None), cancelled
-
-    def ready(self, sink: Sink | None = None) -> tuple[Engine, Progress]:
+    def ready(self, sinks: Sinks | None = None) -> tuple[Engine, Progress]:
         """Return the engine and the progress bar of a run that has not begun."""
-        self.order = resumed(self.order, self._refresh(), self._store(), sends=True)
+        self.resume(sends=True)
         progress = Progress(self.tally, self.model, shown=self.settings.progress)
-        engine = engine_for(
+        sink: Sink = self.columns if sinks is None else sinks(self)
+        if isinstance(self.tally, PlacesTally):
+            stop = self.on_error == "stop"
+            counted = Count(sink, [self.tally], lambda: engine.stop_at_failure() if stop else None)
+            sink = Gather(counted, self.order.each)
+        engine = self.engine(sink, progress.update)
+        self.check_missing()
+        return engine, progress
+
+    def resume(self, *, sends: bool) -> None:
+        """Note from when on answers count; where something is to be sent, that is on disk before."""
+        self.order = resumed(self.order, self._refresh(), self.store(), sends=sends)
+
+    def left(self, places: Sequence[int]) -> Work:
+        """Return the work of asking the same model for some places of a call, each of them a row of its own."""
+        order, sampling = self.order, self.order.sampling
+        work = Work(self.frame.iloc[[place // order.each for place in places]], self._given, self.options)
+        numbered = None if sampling is None else Numbered([sampling.number(place) for place in places])
+        work.order = replace(
+            work.order,
+            rows=len(places),
+            since=order.since,
+            others=order.others,
+            sampling=numbered,
+            stop_at_failure=False,
+        )
+        work.tally, work._off = self.tally, self._off
+        return work
+
+    def engine(self, sink: Sink, changed: Callable[[], None], *, shared: str | None = None) -> Engine:
+        """Return the engine of a run that has not begun.
+
+        Args:
+            sink: where outcomes go.
+            changed: called when something was counted.
+            shared: the id of the run that it shares with other engines; None where it has one of its own.
+        """
+        return engine_for(
             self.order,
             self._endpoint,
             self.settings,
-            sink=sink or self.columns,
+            sink=sink,
             tally=self.tally,
-            changed=progress.update,
+            changed=changed,
             price_as=self._price_as,
-            store=self._store(),
+            store=self.store(),
+            shared=shared,
         )
+
+    def check_missing(self) -> None:
+        """Refuse a missing value where the call is to be refused for it."""
         if self.options.get("missing") == "raise":
             self._refuse_missing()
-        return engine, progress
 
     def _refuse_missing(self) -> None:
-        desk = Desk(self.order, self._store())
+        desk = desk_of(self.order, self.store())
         for start, stop in desk.windows():
             for place, one in enumerate(desk.rendered(start, stop)[1], start):
                 if isinstance(one, Failure) and one.type == "Skipped":
                     raise TemplateError(f"Row {place}: {one.reason}, and missing='raise'. Nothing was sent.")
 
-    def ending(self, engine: Engine, seconds: float, *, interrupted: bool) -> Ending:
-        """Return how the run that this engine made came to its end."""
-        live = engine.live
+    def ending(self, engine: Runner, seconds: float, *, interrupted: bool, frame: pd.DataFrame | None = None) -> Ending:
+        """Return how the run that this engine made came to its end.
+
+        Args:
+            engine: the engine.
+            seconds: how long it took.
+            interrupted: whether the user ended it.
+            frame: what the columns are put into; None is the user's frame.
+        """
+        live = cast("Engine", engine).live
         stopped = live.stopped if live is not None else None
-        if self.order.cache == "refresh" and not interrupted and stopped is None:
-            with suppress(StoreError):  # it goes on where it was, then
-                concluded(self.order, self._refresh(), self._store(), self.tally.errors)
+        if not interrupted and stopped is None:
+            self.refreshed(self.tally.errors)
+        frame = self.columns.frame(self.frame if frame is None else frame)
+        began = live is not None and live.succeeded
+        return self.ended(frame, seconds, stopped=stopped, began=began, interrupted=interrupted)
+
+    def ended(
+        self, frame: pd.DataFrame, seconds: float, *, stopped: Failure | None, began: bool, interrupted: bool
+    ) -> Ending:
+        """Return an ending with what is known of it here."""
         return Ending(
-            frame=self.columns.frame(self.frame),
+            frame=frame,
             tally=self.tally,
             model=self.model,
             error_column=self.names.error,
             seconds=seconds,
             stopped=stopped,
-            began=live is not None and live.succeeded,
+            began=began,
             interrupted=interrupted,
             store=NOWHERE if self._off else str(self.settings.store_path),
             tag=self.options.get("tag"),
+            answers=Answers(
+                self.alias or self.model,
+                answers_of(self.names, self.schema),
+                self.names.error,
+                text=self.schema is None,
+            ),
         )
+
+    def refreshed(self, errors: Counter[str]) -> None:
+        """Note that a refresh came to its own end, and with which errors."""
+        if self.order.cache == "refresh":
+            with suppress(StoreError):  # it goes on where it was, then
+                concluded(self.order, self._refresh(), self.store(), errors)
 
     def conclude(self, ending: Ending) -> pd.DataFrame:
         """Return the frame, or raise what the ending and `on_error` call for; failed rows give one warning.
@@ -304,20 +317,21 @@ class Work:
             RunStopped: it was stopped before anything succeeded, or `on_error` asks for an exception.
             StoreError: the store failed before anything succeeded.
         """
-        tally, stopped = ending.tally, ending.stopped
-        done = f"{tally.done - tally.errors['Cancelled']:,} of {tally.rows:,} rows are done"
-        if ending.interrupted and self._off is not None:
-            raise KeyboardInterrupt(f"{done}, and saved nowhere but in the partial frame, dfllm.last_run().frame")
+        stopped = ending.stopped
         if ending.interrupted:
-            raise KeyboardInterrupt(
-                f"{done} and saved; run again to go on. The partial frame is dfllm.last_run().frame"
-            )
+            raise interruption(ending, saved=ending.saved)
         if stopped is not None and not ending.began:
             if stopped.type == "StoreError":
                 raise StoreError(stopped.reason)
             kind = STOPS.get(stopped.type)
             if kind is not None:
-                raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
+                raise kind(self.explained(stopped), frame=ending.frame, failure=stopped)
+        self.remark()
+        return concluded_by(self.on_error, ending, failure_text(ending))
+
+    def remark(self) -> None:
+        """Warn of what went otherwise than was asked, but for rows that failed."""
+        tally = self.tally
         if tally.other_models:
             others = ", ".join(f"{model} {count:,}" for model, count in tally.other_models.most_common(3))
             said = f"{self.model} was asked, and other models answered: {others}. The answers are kept."
@@ -326,19 +340,9 @@ class Work:
             missed = caching_advice(self._shared, tally.asked, tally.tokens_in, tally.tokens_cached)
             if missed is not None:
                 warn(missed, PromptCacheWarning)
-        if not tally.failed:
-            return ending.frame
-        worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
-        said = f"{tally.failed:,} of {tally.rows:,} rows have no answer ({worst}); see {ending.error_column!r}."
-        if stopped is not None:
-            said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
-        said += "".join(f" {what}" for kind, what in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
-        if self.on_error != "keep":
-            raise RowsFailed(said, frame=ending.frame, failure=stopped)
-        warn(said, RowsFailedWarning)
-        return ending.frame
 
-    def _explained(self, stopped: Failure) -> str:
+    def explained(self, stopped: Failure) -> str:
+        """Return what is said of a run that was stopped before anything succeeded."""
         known = self.tally.known
         said = f"{self.model}: {stopped}. The run was stopped"
         said += f"; {known:,} rows were known, see .frame." if known else " before any row was answered."

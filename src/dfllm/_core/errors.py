@@ -148,6 +148,10 @@ class ModelWarning(DfllmWarning):
     """Another model answered than was asked for; given once a run, with the counts."""
 
 
+class SamplesWarning(DfllmWarning):
+    """The samples of a row may be equal, for what goes with each of them; given once a call."""
+
+
 class AccessorWarning(DfllmWarning):
     """Another package's ``df.llm`` was replaced."""
 

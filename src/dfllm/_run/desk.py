@@ -27,6 +27,7 @@ from dfllm._core.output import Cells, interpreter
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
+from dfllm._run.sampling import Sampling
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
@@ -50,6 +51,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
         source: where the outcome came from; None where nobody was asked.
         seconds: how long the provider took.
         cost: what it cost, in 1e-9 USD; None where unknown.
+        by: which of the models answered that may be asked for the row, the first of them being 0.
     """
 
     key: Key | None
@@ -58,6 +60,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     source: Source | None = None
     seconds: float | None = None
     cost: int | None = None
+    by: int = 0
 
 
 class Block(NamedTuple):
@@ -91,7 +94,7 @@ class Order:
         terms: what all questions share.
         schema: what the answers must hold; None for text.
         dialect: how the provider is spoken to.
-        rows: how many rows there are.
+        rows: how many places there are: one for each row, or for each of its samples.
         cells: from a window's start and stop to its values.
         cache: what the store is used for.
         stop_at_failure: whether the first failed row ends the run.
@@ -99,6 +102,8 @@ class Order:
         context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
         since: from when on answers in the store count, in unix seconds.
         images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
+        sampling: numbers the samples where rows have several; None where each row is asked once.
+        others: orders to other models whose answers are as good.
     """
 
     prompt: Prompt
@@ -113,11 +118,22 @@ class Order:
     since: float = 0.0
     images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
     context: Callable[[], int | None] = lambda: None
+    sampling: Sampling | None = None
+    others: tuple[Order, ...] = ()
 
     @property
     def window(self) -> int:
-        """How many rows are prepared at once: few where each may have megabytes."""
-        return WINDOW if self.images is None else _ILLUSTRATED
+        """How many places are prepared at once: few where each may have megabytes."""
+        return self.whole(WINDOW if self.images is None else _ILLUSTRATED)
+
+    @property
+    def each(self) -> int:
+        """How many places a row has."""
+        return 1 if self.sampling is None else self.sampling.each
+
+    def whole(self, most: int) -> int:
+        """Return about so many places, with all of those of each row."""
+        return max(most // self.each, 1) * self.each
 
 
 class Missing(msgspec.Struct, frozen=True, gc=False):
