@@ -248,7 +248,7 @@ class Backed(_Joint):
 
         def after(number: int, places: Sequence[int]) -> tuple[Engine, Hold]:
             hold = Hold(sink, number, places, before, last=number == len(later))
-            return self.works[number].left(places).engine(hold, changed, shared=run), hold
+            return self.works[number].left(places, first.order.sampling).engine(hold, changed, shared=run), hold
 
         for work in later:  # so that what cannot be asked, such as a model without a price, is refused now
             work.engine(sink, changed, shared=run)

@@ -41,7 +41,7 @@ from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.refreshing import concluded, refresh_of, resumed
 from dfllm._run.runtime import engine_for, near_model, runtime
-from dfllm._run.sampling import Numbered
+from dfllm._run.sampling import Numbered, Sampling
 from dfllm._run.settings import current, endpoint_of, providers
 from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
@@ -111,7 +111,7 @@ class Work(Carried):
         return self._off or runtime().store(self.settings)
 
     def _find_provider(self, *, sends: bool) -> None:
-        options = self.options
+        options, sampling = self.options, sampling_of(self.options)
         provider, model = split(str(self.settings.model), providers())
         dialect = DIALECTS[provider.dialect]
         if self.schema is not None and not provider.takes_schema:
@@ -157,7 +157,7 @@ class Work(Carried):
             ),
             self.schema,
             dialect,
-            len(self.frame) * options.get("samples", 1),
+            len(self.frame) * (1 if sampling is None else sampling.each),
             cells_of(self.frame, self._prompt.columns),
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
@@ -166,7 +166,7 @@ class Work(Carried):
             images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
             if self._images
             else None,
-            sampling=sampling_of(options),
+            sampling=sampling,
         )
 
     def _refresh(self) -> Refresh:
@@ -215,9 +215,14 @@ class Work(Carried):
         """Note from when on answers count; where something is to be sent, that is on disk before."""
         self.order = resumed(self.order, self._refresh(), self.store(), sends=sends)
 
-    def left(self, places: Sequence[int]) -> Work:
-        """Return the work of asking the same model for some places of a call, each of them a row of its own."""
-        order, sampling = self.order, self.order.sampling
+    def left(self, places: Sequence[int], sampling: Sampling | None) -> Work:
+        """Return the work of asking this model for some places of a call, each of them a row of its own.
+
+        Args:
+            places: the places.
+            sampling: what has numbered them; None where they have no numbers.
+        """
+        order = self.order
         work = Work(self.frame.iloc[[place // order.each for place in places]], self._given, self.options)
         numbered = None if sampling is None else Numbered([sampling.number(place) for place in places])
         work.order = replace(
