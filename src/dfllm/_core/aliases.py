@@ -72,9 +72,15 @@ def _named(name: object, option: str = "model") -> str:
 
 def _told_apart(names: Sequence[str]) -> list[str]:
     own = [_column(re.split("[/:]", name, maxsplit=1)[-1]) for name in names]
-    whole = [_column(name) if own.count(short) > 1 else short for name, short in zip(names, own, strict=True)]
-    return [f"{alias}_{whole[:place].count(alias) + 1}" if alias in whole[:place] else alias
-            for place, alias in enumerate(whole)]  # fmt: skip
+    made: list[str] = []
+    for name, short in zip(names, own, strict=True):
+        alias = plain = _column(name) if own.count(short) > 1 else short
+        number = 1
+        while alias in made:
+            number += 1
+            alias = f"{plain}_{number}"
+        made.append(alias)
+    return made
 
 
 def _column(name: str) -> str:
