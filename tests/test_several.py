@@ -73,7 +73,7 @@ def test_each_model_has_its_columns(sides):
     ]
     assert [None, "Refused", None, "Skipped"] == kinds(made, "completion_two_error")
     assert (list(CITIES.index), [2, 2]) == (list(made.index), [bill.requests for bill in bills])
-    said = "1 of 8 answers have no answer (Refused 1); see 'completion_two_error'."
+    said = "1 of 8 answers are missing (Refused 1); see 'completion_two_error'."
     assert [(said, __file__)] == [(str(one.message), one.filename) for one in told]
 
 

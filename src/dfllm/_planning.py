@@ -89,7 +89,7 @@ def plan_of(
         failed=failed,
         previews=tuple(previews),
         problems=tuple(problems),
-        pending=pending_of(settings.store_path, sorted(missing)) if missing and order.cache != "off" else 0,
+        pending=pending_of(settings.store_path.absolute(), sorted(missing)) if missing and order.cache != "off" else 0,
         shared=shared,
         tokens_in=estimate.tokens_in(),
         tokens_out=estimate.tokens_out(),

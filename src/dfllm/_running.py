@@ -169,12 +169,12 @@ def interruption(ending: Ending, *, saved: bool) -> KeyboardInterrupt:
     return KeyboardInterrupt(f"{done} and saved; run again to go on. The partial frame is dfllm.last_run().frame")
 
 
-def failure_text(ending: Ending, what: str = "rows", columns: str | None = None) -> str:
+def failure_text(ending: Ending, what: str = "rows have no answer", columns: str | None = None) -> str:
     """Return what is said of rows that have no answer; nothing where all have one.
 
     Args:
         ending: how the call ended.
-        what: what is counted.
+        what: what is counted, and what is wrong with it.
         columns: where errors stand; None is the ending's own column.
     """
     tally, stopped = ending.tally, ending.stopped
@@ -182,10 +182,10 @@ def failure_text(ending: Ending, what: str = "rows", columns: str | None = None)
         return ""
     worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
     where = columns or repr(ending.error_column)
-    said = f"{tally.failed:,} of {tally.rows:,} {what} have no answer ({worst}); see {where}."
+    said = f"{tally.failed:,} of {tally.rows:,} {what} ({worst}); see {where}."
     if stopped is not None:
         said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
-    return said + "".join(f" {what}" for kind, what in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
+    return said + "".join(f" {advice}" for kind, advice in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
 
 
 def concluded_by(on_error: OnError, ending: Ending, said: str) -> pd.DataFrame:

@@ -188,10 +188,10 @@ class Several(_Joint):
                 _raise_stop(work, part.stopped, ending)
             work.remark()
         columns = ", ".join(repr(part.error_column) for part in ending.parts if part.tally.failed)
-        said = failure_text(ending._replace(stopped=None), "answers", columns)
+        said = failure_text(ending._replace(stopped=None), "answers are missing", columns)
         for part in ending.parts:
             if part.stopped is not None and part.tally.failed:
-                cause = f"{part.stopped.type}: {part.stopped.reason}"
+                cause = f"{part.stopped.type}: {part.stopped.reason.rstrip('.')}"
                 said += f" {part.model} was stopped early: {cause}. Run again to go on."
         return concluded_by(self.works[0].on_error, ending, said)
 

@@ -96,7 +96,7 @@ class Run:
         Example:
             >>> import pandas as pd, dfllm
             >>> df = pd.DataFrame({"city": ["Oslo", "Lima"]})
-            >>> models = {"one": "simulator/echo", "two": "simulator/echo-2"}
+            >>> models = {"one": "simulator/echo", "two": "simulator/small"}
             >>> df = df.llm.complete("{{ city }}", model=models)
             >>> dfllm.last_run().agreement()["compared"].tolist()
             [2]
