@@ -167,6 +167,31 @@ def test_a_server_of_ones_own_may_speak_it(name, serve, frame):
     assert 3 == out["completion"].notna().sum()
 
 
+def test_all_dialects_answer_side_by_side(serve, frame):
+    """One call asks the same of every provider, several times, and all columns are alike."""
+    started = [serve(name) for name in DIALECTS]
+
+    out = frame.llm.complete("Rate {{ city }}.", model=[f"{name}/small" for name in DIALECTS], schema=SCHEMA, samples=2)
+
+    assert 6 * len(DIALECTS) == sum(one.bill.billed for one in started)  # two of them share a variable
+    for name in DIALECTS:
+        prefix = f"completion_{name.replace('-', '_')}_small"
+        assert 3 == out[f"{prefix}_error"].isna().sum()
+        assert {2} == {len(cell) for cell in out[f"{prefix}_stars"]}
+
+
+@every_dialect
+def test_a_fallback_speaks_any_of_them(name, serve, frame, simulator):
+    """What one provider refuses another answers, whoever they are."""
+    started = serve(name)
+    refusing = simulator(faults=Faults(by_text={"Lima": "refusal"}))
+
+    out = frame.llm.complete("Where is {{ city }}?", model="simulator/small", fallback=f"{name}/small")
+
+    assert 3 == out["completion_error"].isna().sum()
+    assert (3, 1) == (refusing.bill.billed, started.bill.billed)
+
+
 def test_a_seed_has_the_name_its_provider_gives_it(frame, monkeypatch):
     """The field is in the row, and in the key."""
     work = Work(frame, "Where is {{ city }}?", {"model": "mistral/small", "seed": 1}, sends=False)

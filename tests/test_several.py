@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from contextlib import ExitStack
@@ -634,3 +635,62 @@ def test_a_kill_pays_nothing_twice(sides, options):
     assert 20 <= kept < whole
     assert whole - kept == sum(bill.requests for bill in bills) - before
     assert [f"Where is {n}?" for n in range(60)] == answers(made, [*made.columns][-2])
+
+
+@pytest.fixture
+def ctrl_c():
+    """Return a function that presses Ctrl-C once something is so; the signal is heard as in a terminal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threads = []
+
+    def press(when):
+        def watch():
+            ends = time.monotonic() + 30
+            while not when() and time.monotonic() < ends:
+                time.sleep(0.002)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threads.append(threading.Thread(target=watch))
+        threads[-1].start()
+
+    yield press
+    for thread in threads:
+        thread.join()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("options", [{"model": BOTH}, BACKED], ids=["several", "backed"])
+def test_ctrl_c_saves_what_has_arrived(sides, ctrl_c, options):
+    """The exception says how many are done, the partial frame is there, and the same call goes on."""
+    faults = {"Where": "refusal"} if "fallback" in options else None
+    bills = sides(left=faults, latency_seconds=0.01)
+    frame = pd.DataFrame({"city": range(50)})
+    ctrl_c(lambda: bills[1].requests >= 10)
+
+    with pytest.raises(KeyboardInterrupt, match=r"rows are done and saved; run again to go on"):
+        frame.llm.complete(PROMPT, **options, limits=FEW)
+    partial = dfllm.last_run()
+    kept = dfllm.store().stats().entries
+    made = frame.llm.complete(PROMPT, **options)
+
+    assert ("interrupted", "interrupted") == (partial.to_dict()["state"], dfllm.runs()["status"].iloc[1])
+    assert "Cancelled" in kinds(partial.frame, [*made.columns][-1])
+    assert 100 == sum(bill.requests for bill in bills)
+    assert 10 <= kept < 100
+    assert [f"Where is {n}?" for n in range(50)] == answers(made, [*made.columns][-2])
+
+
+@pytest.mark.parametrize("options", [{"model": BOTH}, BACKED], ids=["several", "backed"])
+def test_async_twins_do_the_same(sides, options):
+    """Awaited from any loop, with the same columns and the same run."""
+    sides(left={"Lima": "500"})
+
+    async def both():
+        plan = await CITIES.llm.aplan(PROMPT, **options)
+        with contextlib.nullcontext() if "fallback" in options else pytest.warns(dfllm.RowsFailedWarning):
+            return plan, await CITIES.llm.acomplete(PROMPT, **options)
+
+    plan, made = asyncio.run(both())
+
+    assert [*ANSWERS, None] == answers(made, [*made.columns][-2])
+    assert plan.missing == 2 * (1 if "fallback" in options else 2)

@@ -143,7 +143,7 @@ class Run:
             ``requests``, ``tokens`` and ``output`` a minute, each None where no limit is known; ``source``, which is
             who said so (``"given"`` by you, ``"stated"`` by headers, ``"found"`` by refusals); ``share``, how much of
             the tightest was used; ``refusals``, answers that said 429; ``held_seconds``, how long sending was held
-            because of them. None where nothing was sent.
+            because of them. None where nothing was sent, and where several models were asked: each has its own.
         """
         return self._ending.tally.limits
 
