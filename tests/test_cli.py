@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import dfllm
+from dfllm._core.tasks import INTO
 from dfllm.cli import main
 from dfllm.simulator import Faults, Simulator
 
@@ -88,7 +89,10 @@ def table(rows: int) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [[], ["run"], ["plan"], ["simulate"], ["store"], *(["store", n] for n in ("path", "stats", "verify", "repair"))],
+    [
+        *([], ["run"], ["plan"], ["simulate"], ["store"], *([verb] for verb in INTO)),
+        *(["store", n] for n in ("path", "stats", "verify", "repair")),
+    ],
 )
 def test_help_shows_an_example(names):
     """Whoever asks any command for help gets a line to copy."""
@@ -98,7 +102,7 @@ def test_help_shows_an_example(names):
     assert re.search(rf"^  +dfllm {' '.join(names)}", ended.stdout, re.M)
 
 
-@pytest.mark.parametrize("name", [None, "run", "plan"])
+@pytest.mark.parametrize("name", [None, "run", "plan", *INTO])
 def test_examples_in_the_help_run(name):
     """The lines to copy do what they say, in a folder with the files they name."""
     epilog = (main.commands[name] if name else main).epilog.replace("\\\n", "")

@@ -215,3 +215,21 @@ def test_the_default_limit_is_in_the_key(frame):
     )
 
     assert said == unsaid != other
+
+
+@every_dialect
+def test_verbs(name, serve, frame):
+    """Every form of answer that a verb asks for is taken by every wire: labels, lists, bounds, fields and pairs."""
+    started = serve(name)
+    llm, model = frame.llm, f"{name}/small"
+
+    labels = [json.loads(one) for one in llm.classify("city", ["big", "old"], multi=True, model=model)["label"]]
+    scores = llm.score("city", "Is it warm?", low=2, high=4, reason=True, model=model)
+    fields = llm.extract("city", {"name": "its name", "people": (float, "in millions")}, model=model)
+    winners = llm.judge("city", "{{ city }} by night", "Which is nicer?", model=model)["winner"]
+
+    assert {"big", "old"} >= {label for found in labels for label in found}
+    assert scores["score"].between(2, 4).all()
+    assert ["Int64", "Float64"] == [str(scores["score"].dtype), str(fields["extracted_people"].dtype)]
+    assert {"a", "b", "tie"} >= set(winners)
+    assert 15 == started.bill.billed

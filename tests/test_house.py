@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import dfllm
+from dfllm._core.tasks import INTO
+from dfllm._series_verbs import SeriesVerbs
+from dfllm._verbs import Verbs
 from dfllm.accessor import DataFrameLLM, SeriesLLM
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +109,7 @@ def test_public_names_are_in_the_docs():
     assert {"DataFrameLLM", "SeriesLLM"} <= documented
 
 
-@pytest.mark.parametrize("owner", [DataFrameLLM, SeriesLLM], ids=lambda owner: owner.__name__)
+@pytest.mark.parametrize("owner", [DataFrameLLM, SeriesLLM, Verbs, SeriesVerbs], ids=lambda owner: owner.__name__)
 def test_verbs_are_documented(owner):
     """Every verb of the accessors has a docstring that says what comes back."""
     verbs = {name: verb for name, verb in vars(owner).items() if not name.startswith("_")}
@@ -118,6 +121,8 @@ def test_public_functions_have_an_example():
     """Functions of `__all__` and the verbs of a frame show how they are used; tests/test_docs.py runs it."""
     functions = {name: public for name in dfllm.__all__ if inspect.isfunction(public := getattr(dfllm, name))}
     verbs = {name: verb for name, verb in vars(DataFrameLLM).items() if not name.startswith("_")}
+    verbs |= {name: verb for name, verb in vars(Verbs).items() if name in INTO}
+    verbs |= {name: getattr(dfllm.prompts, name) for name in INTO}
 
     assert [] == [name for name, one in {**functions, **verbs}.items() if "Example:" not in (one.__doc__ or "")]
 

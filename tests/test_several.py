@@ -164,7 +164,8 @@ def test_every_model_is_checked_before_any_is_asked(sides, monkeypatch):
     [
         ({"model": []}, "model= takes 1 to 20 models; found 0"),
         ({"model": ["left/echo", 3]}, "model= names models as 'provider/model'; found 3"),
-        ({"model": 3}, "model= takes 'provider/model', a list of them or a mapping"),
+        ({"model": b"left/echo"}, "model=b'left/echo' does not fit"),
+        ({"model": 3}, "model=3 does not fit; it takes 'provider/model', a list or a mapping of them"),
         ({"model": {"": "left/echo"}}, "an alias is text; found ''"),
         ({"model": {"one": "left/echo", "two": "left:echo"}}, "left/echo is named twice"),
         (
@@ -694,3 +695,62 @@ def test_async_twins_do_the_same(sides, options):
 
     assert [*ANSWERS, None] == answers(made, [*made.columns][-2])
     assert plan.missing == 2 * (1 if "fallback" in options else 2)
+
+
+# The one-word helpers.
+
+
+def test_helpers_take_several_models_and_samples(simulator):
+    """A pair of columns each under the verb's own name, lists of labels, and agreement between them."""
+    simulator()
+
+    made = CITIES.llm.classify("city", ["a", "b"], model=["simulator/small", "simulator/large"], samples=2)
+
+    names = ["label_small", "label_small_error", "label_large", "label_large_error"]
+    assert ["city", *names] == list(made.columns)
+    assert {2} == {len(cell) for cell in made["label_large"].iloc[:3]}
+    assert [6] == dfllm.last_run().agreement()["compared"].tolist()
+
+
+@pytest.mark.parametrize("on_error", ["keep", "stop"])
+def test_judges_may_be_several(sides, on_error):
+    """Each asks every row in both orders; a row counts once for each, also where it fails."""
+    bills = sides(right={"Lima": "refusal"})
+    frame = pd.DataFrame({"a": ["Oslo", "Lima"], "b": ["Bern", "Riga"]})
+    models = {"one": "left/small", "two": "right/small"}
+    expected = pytest.warns(dfllm.RowsFailedWarning) if on_error == "keep" else pytest.raises(dfllm.RowsFailed)
+
+    with expected:
+        frame.llm.judge("a", "b", "Which is larger?", model=models, on_error=on_error)
+
+    run = dfllm.last_run().to_dict()
+    assert (4, 1) == (run["rows"], run["failed"])
+    assert (3 if on_error == "keep" else run["ok"]) == run["models"]["left/small"]["ok"] + run["models"]["right/small"][
+        "ok"
+    ]
+    if on_error == "keep":
+        assert [4, 4] == [bill.requests for bill in bills]
+
+
+def test_a_judge_may_have_a_fallback(sides):
+    """An order that one model could not answer is asked of the next, and the row is counted there."""
+    bills = sides(left={"Lima": "refusal"})
+    frame = pd.DataFrame({"a": ["Oslo", "Lima"], "b": ["Bern", "Riga"]})
+
+    made = frame.llm.judge("a", "b", "Which is larger?", model="left/small", fallback="right/small")
+
+    assert set(made["winner"]) <= {"a", "b", "tie"}
+    assert [4, 2] == [bill.requests for bill in bills]
+    assert {"left/small": 1, "right/small": 1} == {
+        name: own["ok"] for name, own in dfllm.last_run().to_dict()["models"].items()
+    }
+
+
+def test_a_judge_takes_no_samples(sides):
+    """Each row has two questions already."""
+    bills = sides()
+
+    with pytest.raises(dfllm.OptionError, match="samples= does not go with that"):
+        CITIES.assign(b="x").llm.judge("city", "b", "Which?", model="left/small", samples=2)
+
+    assert [0, 0] == [bill.requests for bill in bills]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from dfllm import accessor as _accessor
+from dfllm import prompts
 from dfllm._core.budget import Budget
 from dfllm._core.errors import (
     AccessorWarning,
@@ -78,6 +79,7 @@ __all__ = [
     "last_run",
     "llm",
     "options",
+    "prompts",
     "register_provider",
     "runs",
     "store",

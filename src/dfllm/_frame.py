@@ -171,7 +171,7 @@ def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
     if schema is None or schema.single:
         results = {into: next(iter(schema.fields.values())) if schema else "text"}
     else:
-        results = {f"{into}_{field}": kind for field, kind in schema.fields.items()}
+        results = {into if field == schema.main else f"{into}_{field}": kind for field, kind in schema.fields.items()}
     made = Names(results, f"{into}_error", {what: f"{into}_{what}" for what in DETAILS} if details else {})
     if twice := {name for name in made.all if made.all.count(name) > 1}:
         raise OptionError(

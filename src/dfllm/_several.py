@@ -12,6 +12,7 @@ from dfllm._core.aliases import aliases_of, check_told_apart, fallbacks_of
 from dfllm._core.errors import STOPS, ModelWarning, OptionError, SamplesWarning, StoreError
 from dfllm._core.plan import Plan
 from dfllm._core.plans import summed
+from dfllm._core.tasks import Task
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
 from dfllm._options import Options
@@ -19,7 +20,7 @@ from dfllm._run.crew import Books, Chain, Crew
 from dfllm._run.desk import Settled, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
-from dfllm._run.gathering import Count, Gather, Hold
+from dfllm._run.gathering import Count, Hold
 from dfllm._run.progress import Progress
 from dfllm._run.runtime import run_id
 from dfllm._run.tallies import PlacesTally, add_up
@@ -34,6 +35,8 @@ def call_of(frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool
     Raises:
         DfllmError: something does not fit; see `DataFrameLLM.complete`.
     """
+    if isinstance(prompt, Task):
+        options = {"into": prompt.into, **options}
     models = aliases_of(options.get("model"))
     fallback = fallbacks_of(options.get("fallback", ()))
     if models is not None and fallback:
@@ -51,6 +54,11 @@ def call_of(frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool
     if options.get("samples", 1) > 1 or options.get("repeats", "share") == "vary":
         _warn_of_equal(options)
     return call
+
+
+def _read(prompt: Given) -> Given:
+    """Return the prompt as it stands now, so that all models are asked the same."""
+    return prompt if isinstance(prompt, Task) else prompt_text(prompt)
 
 
 def _warn_of_equal(options: Options) -> None:
@@ -125,7 +133,7 @@ class Several(_Joint):
     def __init__(
         self, frame: pd.DataFrame, prompt: Given, options: Options, models: dict[str, str], *, sends: bool
     ) -> None:
-        given, into = prompt_text(prompt), cast("object", options.get("into", "completion"))
+        given, into = _read(prompt), cast("object", options.get("into", "completion"))
         if not isinstance(into, str) or not into:
             raise OptionError(f"into takes a column's name; found {into!r}.")
         works = []
@@ -159,8 +167,7 @@ class Several(_Joint):
             sink: Sink = Count(
                 work.columns if sinks is None else sinks(work), [cast("PlacesTally", work.tally)], failed
             )
-            sink = Gather(sink, work.order.each) if work.order.each > 1 else sink
-            engines.append(work.engine(sink, changed, shared=run))
+            engines.append(work.engine(work.rows_of(sink), changed, shared=run))
         self.works[0].check_missing()
         crew = Crew(engines, self._books(run))
         return crew, progress
@@ -213,7 +220,7 @@ class Backed(_Joint):
     def __init__(
         self, frame: pd.DataFrame, prompt: Given, options: Options, fallback: Sequence[str], *, sends: bool
     ) -> None:
-        given = prompt_text(prompt)
+        given = _read(prompt)
         every = [options, *(cast("Options", {**options, "model": model}) for model in fallback)]
         super().__init__([Work(frame, given, own, sends=sends) for own in every], rows=len(frame))
 
@@ -243,7 +250,7 @@ class Backed(_Joint):
 
         tallies = [cast("PlacesTally", work.tally) for work in self.works]
         rows: Sink = Count(first.columns if sinks is None else sinks(first), tallies, failed)
-        sink = Gather(rows, first.order.each) if first.order.each > 1 else rows
+        sink = first.rows_of(rows)
         before: dict[int, list[Settled]] = {}
 
         def after(number: int, places: Sequence[int]) -> tuple[Engine, Hold]:
@@ -263,7 +270,7 @@ class Backed(_Joint):
         chain = cast("Chain", engine)
         lives = [one.live for one in chain.engines]
         stopped = lives[-1].stopped if lives[-1] is not None else None
-        frame = self.works[0].columns.frame(self.works[0].frame)
+        frame = self.works[0].columns.frame(self.works[0].given)
         parts = []
         for number, work in enumerate(self.works):
             live = lives[number] if number < len(lives) else None

@@ -44,7 +44,7 @@ class _Teller:
 
     def __init__(self, work: Asked, tell: Callable[[Completion], None]) -> None:
         self._columns = work.columns
-        self._index = work.frame.index
+        self._index = work.given.index
         self._fields = tuple(work.schema.fields) if work.schema is not None and not work.schema.single else None
         self._details = work.options.get("details", False)
         self._alias = work.alias

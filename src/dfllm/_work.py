@@ -24,6 +24,7 @@ from dfllm._core.plan import Plan
 from dfllm._core.prefix import advice as caching_advice
 from dfllm._core.prefix import prompt_cache_key, shared_of
 from dfllm._core.schema import Schema, schema_of
+from dfllm._core.tasks import Task
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Failure
@@ -49,6 +50,7 @@ from dfllm._run.store_refresh import Refresh
 from dfllm._run.tallies import PlacesTally
 from dfllm._run.tally import Tally
 from dfllm._running import Answers, Carried, Ending, Runner, Sinks, concluded_by, failure_text, interruption
+from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
 from dfllm._wire.dialects import DIALECTS, Dialect
 from dfllm._wire.providers import identity_of, normalised, split
 
@@ -71,7 +73,13 @@ class Work(Carried):
         self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True, alias: str | None = None
     ) -> None:
         check_choices(options)
-        self.frame = frame
+        task = prompt if isinstance(prompt, Task) else None
+        if isinstance(prompt, Task):
+            options, prompt = options_of(prompt, options), prompt.messages(list(frame.columns))
+        self.given = frame
+        #: The rows that are asked about: the frame's, or each of them twice.
+        self.frame = doubled(frame) if task is not None and task.paired else frame
+        self._paired = self.frame is not frame
         self.options = options
         self.alias = alias
         self.on_error: OnError = options.get("on_error", "keep")
@@ -95,7 +103,7 @@ class Work(Carried):
         self._recipe = recipe
         self._prompt = Prompt(recipe)
         self._images = labels_of(options.get("images"))
-        check_columns(self._prompt.columns, list(frame.columns))
+        check_columns(self._prompt.columns, list(self.frame.columns))
         check_columns(self._images, list(frame.columns), of="images=")
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
@@ -103,8 +111,15 @@ class Work(Carried):
         self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
         self.store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
-        self.tally = Tally(len(frame)) if self.order.each == 1 else PlacesTally(len(frame))
+        self.tally = self._tally(len(frame))
         self.columns = Columns(self.names, lists=self.order.each > 1)
+
+    def _tally(self, rows: int) -> Tally:
+        if self._paired:
+            if self.order.each > 1:
+                raise OptionError("Each row is asked in both orders here, once each: samples= does not go with that.")
+            return PairTally(rows)
+        return PlacesTally(rows) if self.order.each > 1 else Tally(rows)
 
     def store(self) -> Store | Off:
         """Return where answers are and go. Asked for each time, as one that failed is opened anew."""
@@ -188,7 +203,7 @@ class Work(Carried):
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
         self.resume(sends=False)
-        return plan_of(
+        plan = plan_of(
             desk_of(self.order, self.store()),
             self.order,
             self.settings,
@@ -197,6 +212,7 @@ class Work(Carried):
             shared=self._shared,
             price_as=self._price_as,
         )
+        return halved(plan) if self._paired else plan
 
     def ready(self, sinks: Sinks | None = None) -> tuple[Engine, Progress]:
         """Return the engine and the progress bar of a run that has not begun."""
@@ -205,9 +221,8 @@ class Work(Carried):
         sink: Sink = self.columns if sinks is None else sinks(self)
         if isinstance(self.tally, PlacesTally):
             stop = self.on_error == "stop"
-            counted = Count(sink, [self.tally], lambda: engine.stop_at_failure() if stop else None)
-            sink = Gather(counted, self.order.each)
-        engine = self.engine(sink, progress.update)
+            sink = Count(sink, [self.tally], lambda: engine.stop_at_failure() if stop else None)
+        engine = self.engine(self.rows_of(sink), progress.update)
         self.check_missing()
         return engine, progress
 
@@ -261,11 +276,18 @@ class Work(Carried):
         if self.options.get("missing") == "raise":
             self._refuse_missing()
 
+    def rows_of(self, sink: Sink) -> Sink:
+        """Return what takes an engine's outcomes and passes those of whole rows on to a sink."""
+        if self._paired:
+            return Pairs(sink, self.tally if isinstance(self.tally, PairTally) else PairTally(0))
+        return Gather(sink, self.order.each) if self.order.each > 1 else sink
+
     def _refuse_missing(self) -> None:
         desk = desk_of(self.order, self.store())
         for start, stop in desk.windows():
             for place, one in enumerate(desk.rendered(start, stop)[1], start):
                 if isinstance(one, Failure) and one.type == "Skipped":
+                    place //= 1 + self._paired
                     raise TemplateError(f"Row {place}: {one.reason}, and missing='raise'. Nothing was sent.")
 
     def ending(self, engine: Runner, seconds: float, *, interrupted: bool, frame: pd.DataFrame | None = None) -> Ending:
@@ -281,7 +303,7 @@ class Work(Carried):
         stopped = live.stopped if live is not None else None
         if not interrupted and stopped is None:
             self.refreshed(self.tally.errors)
-        frame = self.columns.frame(self.frame if frame is None else frame)
+        frame = self.columns.frame(self.given if frame is None else frame)
         began = live is not None and live.succeeded
         return self.ended(frame, seconds, stopped=stopped, began=began, interrupted=interrupted)
 

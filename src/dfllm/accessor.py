@@ -13,19 +13,22 @@ import pandas as pd
 from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
+from dfllm._core.tasks import Task
 from dfllm._core.types import Missing
 from dfllm._options import Models, OnError, Options, Repeats
 from dfllm._run.desk import Cache
 from dfllm._run.files import Given
 from dfllm._run.settings import Limits
+from dfllm._series_verbs import SeriesVerbs
 from dfllm._several import call_of
 from dfllm._stream import Completion, astream, stream
+from dfllm._verbs import Verbs, spell_out
 from dfllm.report import remember
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class DataFrameLLM:
+class DataFrameLLM(Verbs):
     """A prompt per row. Reached as ``df.llm``; it has no state.
 
     Args:
@@ -74,7 +77,8 @@ class DataFrameLLM:
 
         Args:
             prompt: jinja2 text whose variables are the frame's columns (``row["any label"]`` where a label is no
-                identifier), a path to a ``.j2`` file, or a list of ``{"role", "content"}`` templates.
+                identifier), a path to a ``.j2`` file, a list of ``{"role", "content"}`` templates, or what a function
+                of `dfllm.prompts` returns.
             model: provider and model, as in ``"openai/gpt-mini"``; else that of `dfllm.configure` or ``DFLLM_MODEL``. A
                 list, or a mapping from aliases to models, asks each of them, into columns ``f"{into}_{alias}"``.
             into: name of the new column; errors go to ``f"{into}_error"``.
@@ -177,6 +181,8 @@ class DataFrameLLM:
             >>> df.llm.plan("Where is {{ city }}?", model="simulator/echo").distinct
             2
         """
+        if isinstance(prompt, Task):
+            options = {"into": prompt.into, **options}
         plan = call_of(self._frame, prompt, options, sends=False).plan()
         run = functools.partial(self.complete, prompt, **options)
         return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "run"}, run=run)
@@ -230,7 +236,7 @@ class DataFrameLLM:
         return await asyncio.to_thread(functools.partial(self.plan, prompt, **options))
 
 
-class SeriesLLM:
+class SeriesLLM(SeriesVerbs):
     """A prompt per value. Reached as ``s.llm``; the template's one variable is ``value``.
 
     Args:
@@ -312,6 +318,8 @@ def _spelled_out() -> None:
         for name, door in list(vars(owner).items()):
             if inspect.isfunction(door) and not name.startswith("_"):
                 setattr(owner, name, _checked(door, whole, names))
+    for verbs in (Verbs, SeriesVerbs):
+        spell_out(verbs, whole)
 
 
 def _checked(door: F, whole: inspect.Signature, names: list[str]) -> F:

@@ -20,10 +20,12 @@ from dfllm._cli.runs import runs
 from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, Screen, fail, line, tell
 from dfllm._cli.simulate import simulate
 from dfllm._cli.store import store
+from dfllm._cli.verbs import verb_commands
 from dfllm._core.aliases import aliases_of
 from dfllm._core.controls import visible
 from dfllm._core.errors import RowsFailed, RunStopped
 from dfllm._core.schema import schema_of
+from dfllm._core.tasks import Task
 from dfllm._frame import names_of
 from dfllm._places import check_place, replacing
 from dfllm._run.store_off import NOWHERE
@@ -184,6 +186,10 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
 )
 def run(*, as_json: bool, **given: Any) -> None:
     """Ask about every row, and write the table."""
+    _carry_out(given, as_json=as_json)
+
+
+def _carry_out(given: Mapping[str, Any], *, as_json: bool) -> None:
     target = _target(given)
     source = _load(given)
     _tables.check_fits(source.table, target.form)
@@ -216,7 +222,8 @@ def run(*, as_json: bool, **given: Any) -> None:
 
 def _made(given: Mapping[str, Any]) -> list[str]:
     """Return the columns that a run makes."""
-    schema = None if given["schema"] is None else schema_of(given["schema"])
+    asked = given["prompt"].schema if isinstance(given["prompt"], Task) else given["schema"]
+    schema = None if asked is None else schema_of(asked)
     aliases = aliases_of(given["model"]) if len(given["model"]) > 1 else None
     intos = [given["into"]] if aliases is None else [f"{given['into']}_{alias}" for alias in aliases]
     return [name for into in intos for name in names_of(into, schema, details=given["details"]).all]
@@ -283,6 +290,10 @@ def _report(*, as_json: bool, quiet: bool, to_stderr: bool) -> dict[str, Any]:
 @printing_json
 def plan(*, as_json: bool, **given: Any) -> None:
     """Say what `run` would do."""
+    _say_plan(given, as_json=as_json)
+
+
+def _say_plan(given: Mapping[str, Any], *, as_json: bool) -> None:
     target = _target(given) if given["output"] is not None or given["in_place"] else None
     table = _load(given).table
     if target is not None:
@@ -309,3 +320,7 @@ def _planned(made: dfllm.Plan) -> dict[str, Any]:
         usd = None if found is None else {kind: nano and nano / 1e9 for kind, nano in found._asdict().items()}
         facts[f"{name}_usd"] = usd
     return facts
+
+
+for _verb in verb_commands(_carry_out, _say_plan):
+    main.add_command(_verb)

@@ -39,7 +39,7 @@ def test_a_mapping_names_them_itself():
     assert {"b": "x/1", "a": "x/2"} == aliases_of({"b": "x/1", "a": "x/2"})
 
 
-@pytest.mark.parametrize("model", [[], {}, ["a/b"] * 21, ["a/b", ""], {1: "a/b"}, {"": "a/b"}, {"a": None}, 7])
+@pytest.mark.parametrize("model", [[], {}, ["a/b"] * 21, ["a/b", ""], {1: "a/b"}, {"": "a/b"}, {"a": None}, 7, b"a/b"])
 def test_what_names_no_models_is_refused(model):
     """A list of nothing, of too many, or of what is no text."""
     with pytest.raises(OptionError, match="model="):

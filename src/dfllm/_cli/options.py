@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import click
 
@@ -14,6 +14,8 @@ from dfllm._options import MOST_SAMPLES
 from dfllm._tables import KINDS
 
 C = TypeVar("C", bound=Callable[..., Any])
+#: What an option is called, what it takes, what it means.
+Option: TypeAlias = tuple[Sequence[str], Mapping[str, Any], str]
 
 
 def read_json(context: click.Context, option: click.Parameter, value: str | None) -> Any:
@@ -220,3 +222,28 @@ def asking(command: C) -> C:
     for names, facts, said in reversed(_ROWS):
         command = click.option(*names, help=said, **facts)(command)
     return click.argument("source", metavar="INPUT")(command)
+
+
+def asking_verb(own: Sequence[Option], into: str) -> Callable[[C], C]:
+    """Give a command what a verb takes: options of its own, and those of `run` that it does not decide."""
+    facts = {"metavar": "TEXT|FILE.j2|@FILE", "callback": read_template}
+    prompt: Option = (
+        ["-p", "--prompt"],
+        facts,
+        "Another prompt in the place of the command's own, whose variables it has.",
+    )
+    column: Option = (
+        ["--into"],
+        {"default": into, "show_default": True, "metavar": "NAME"},
+        "The new column's name; errors go to NAME_error.",
+    )
+    decided = ("--prompt", "--into", "--system", "--schema")
+    rows = [*own, prompt, column, *(row for row in _ROWS if row[0][-1] not in decided)]
+
+    def with_options(command: C) -> C:
+        command = storing(command)
+        for names, facts, said in reversed(rows):
+            command = click.option(*names, help=said, **facts)(command)
+        return click.argument("source", metavar="INPUT")(command)
+
+    return with_options

@@ -32,11 +32,11 @@ def aliases_of(model: object) -> dict[str, str] | None:
         pairs = [(alias, _named(name)) for alias, name in model.items()]
         if odd := [alias for alias, _ in pairs if not isinstance(alias, str) or not alias]:
             raise OptionError(f"model= is a mapping from aliases to models, and an alias is text; found {odd[0]!r}.")
-    elif isinstance(model, Sequence):
+    elif isinstance(model, Sequence) and not isinstance(model, bytes):
         names = [_named(name) for name in model]
         pairs = list(zip(_told_apart(names), names, strict=True))
     else:
-        raise OptionError(f"model= takes 'provider/model', a list of them or a mapping of aliases; found {model!r}.")
+        raise OptionError(f"model={model!r} does not fit; it takes 'provider/model', a list or a mapping of them.")
     if not 0 < len(pairs) <= _MANY:
         raise OptionError(f"model= takes 1 to {_MANY} models; found {len(pairs)}.")
     return dict(pairs)
@@ -49,7 +49,7 @@ def fallbacks_of(fallback: object) -> tuple[str, ...]:
         OptionError: they are no names of models.
     """
     given: Any = (fallback,) if isinstance(fallback, str) else () if fallback is None else fallback
-    if not isinstance(given, Sequence) or len(given) > _MANY:
+    if not isinstance(given, Sequence) or isinstance(given, bytes) or len(given) > _MANY:
         raise OptionError(f"fallback= takes a list of 'provider/model', at most {_MANY}; found {fallback!r}.")
     return tuple(_named(name, "fallback") for name in given)
 

@@ -60,6 +60,16 @@ class Clocks:
             if units[place]:
                 clock.refund(now, units[place])
 
+    def enter(self, now: float, own: Sequence[float]) -> None:
+        """Take units that were used already, or give them back where they are less than zero."""
+        for place, clock in enumerate(self.all):
+            if not clock.rate:
+                clock.spent += own[place]
+            elif own[place] > 0.0:
+                clock.charge(now, own[place])
+            elif own[place]:
+                clock.refund(now, -own[place])
+
     def rate(self, mean: Sequence[float]) -> float | None:
         """Return the requests a second that all allow, if each takes so many units; None where there is no limit."""
         return min((clock.rate / max(mean[place], 1e-9) for place, clock in self.active), default=None)

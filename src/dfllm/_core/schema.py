@@ -38,6 +38,7 @@ class Schema:
         single: whether the answer is one value, which goes into the result column itself.
         labels: what a single answer may be, as text; empty where it may be anything.
         check: takes parsed JSON, returns the fields' values; raises OutputError.
+        main: the field that goes into the result column itself, beside the columns of the others.
     """
 
     sent: str
@@ -46,6 +47,7 @@ class Schema:
     single: bool
     check: Check
     labels: tuple[str, ...] = ()
+    main: str | None = None
 
     def read(self, text: str) -> tuple[Cell, ...]:
         """Return one cell per field, in order; lists and objects as JSON text.
@@ -63,6 +65,8 @@ def schema_of(asked: Any) -> Schema:
     Raises:
         OptionError: it is none of these, or no provider could follow it.
     """
+    if isinstance(asked, Schema):
+        return asked
     if isinstance(asked, type) and issubclass(asked, enum.Enum):
         return _labels([member.value for member in asked])
     if typing.get_origin(asked) is Literal:

@@ -132,6 +132,10 @@ class Tempo:
         """Whether any limit is stated or given."""
         return any(self.stated) or self.given.requests is not None or self.given.tokens is not None
 
+    def is_steady(self, now: float) -> bool:
+        """Whether only the clocks change: a limit is known, and nothing is left of any refusal."""
+        return self.factor == 1.0 and not self._ceiling and self.held_until <= now and self.known
+
     def whole(self, place: int) -> float:
         """Return this limit, a minute; 0 where none is known."""
         given = self.given[place] if place < 2 else None

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dfllm._core.errors import TemplateError
+from dfllm._core.tasks import Task
 
-Given: TypeAlias = "str | os.PathLike[str] | Sequence[Mapping[str, str]]"
+Written: TypeAlias = "str | os.PathLike[str] | Sequence[Mapping[str, str]]"
+#: What the doors take for a prompt.
+Given: TypeAlias = "Written | Task"
 
 
-def prompt_text(prompt: Given) -> str | Sequence[Mapping[str, str]]:
+def prompt_text(prompt: Written) -> str | Sequence[Mapping[str, str]]:
     """Return the prompt with a path replaced by the file's text.
 
     A text is a path if it is one line that ends in ``.j2``, ``.jinja`` or ``.jinja2``.

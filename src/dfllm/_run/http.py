@@ -14,6 +14,7 @@ import httpx
 from dfllm._run.http_body import BodyLimits, whole
 from dfllm._run.http_deadlines import Deadlines
 from dfllm._run.http_descriptors import allow_descriptors
+from dfllm._run.http_direct import Reply
 from dfllm._run.http_route import Route, route
 from dfllm._run.http_sending import Sending
 from dfllm._run.http_sockets import ENGINE_ERRORS, Sockets, translated
@@ -89,7 +90,7 @@ class Http:
         response = None
         trouble: httpx.RequestError
         try:
-            response = await self._sockets.begin("POST", route.url, route.headers, sending, timeout)
+            response = await self._sockets.ask(route, sending, timeout)
             return await self._read(response, sending)
         except ENGINE_ERRORS as error:
             trouble = translated(error, sending, seconds, response)
@@ -127,7 +128,7 @@ class Http:
             trust_env=False,
         )
 
-    async def _read(self, response: aiohttp.ClientResponse, sending: Sending) -> Answer:
+    async def _read(self, response: aiohttp.ClientResponse | Reply, sending: Sending) -> Answer:
         content, headers = response.content, response.headers
         if content.is_eof() and "Content-Encoding" not in headers and content.total_bytes <= self._most_bytes:
             # It came in one piece, as nearly all do. Nobody else has run since, so the connection can be asked.
@@ -141,7 +142,7 @@ class Http:
                 raise aiohttp.ClientPayloadError
         return Answer(response.status, headers, body)
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse | Reply) -> bytes:
         try:
             return await whole(response, self._limits)
         except httpx.DecodingError:

@@ -9,13 +9,16 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 import httpx
 from aiohttp.http import HttpProcessingError
 
 from dfllm._run.http_errors import TooBig
+
+if TYPE_CHECKING:
+    from dfllm._run.http_direct import Reply
 
 #: A piece of unpacked body; what one look at the limits may cost at most.
 _PIECE_BYTES: Final = 256 * 1024
@@ -113,7 +116,7 @@ class Unpacker:
                 return
 
 
-async def pieces(response: aiohttp.ClientResponse, limits: BodyLimits) -> AsyncIterator[bytes]:
+async def pieces(response: aiohttp.ClientResponse | Reply, limits: BodyLimits) -> AsyncIterator[bytes]:
     """Yield the body of an answer, unpacked, while it arrives.
 
     Raises:
@@ -129,7 +132,7 @@ async def pieces(response: aiohttp.ClientResponse, limits: BodyLimits) -> AsyncI
     unpacker.end()
 
 
-async def whole(response: aiohttp.ClientResponse, limits: BodyLimits) -> bytes:
+async def whole(response: aiohttp.ClientResponse | Reply, limits: BodyLimits) -> bytes:
     """Return the body of an answer, unpacked; raises what `pieces` raises."""
     unpacker = _unpacker(response, limits)
     found: list[bytes] = []
@@ -143,7 +146,7 @@ async def whole(response: aiohttp.ClientResponse, limits: BodyLimits) -> bytes:
 
 
 @contextlib.contextmanager
-def _woken_at_the_end(response: aiohttp.ClientResponse) -> Iterator[None]:
+def _woken_at_the_end(response: aiohttp.ClientResponse | Reply) -> Iterator[None]:
     """Make sure that whoever reads the body wakes when the connection ends.
 
     Where a body's framing breaks, aiohttp 3.14 closes the connection and tells nobody: its parser has let go of the
@@ -160,7 +163,7 @@ def _woken_at_the_end(response: aiohttp.ClientResponse) -> Iterator[None]:
         if content.is_eof() or content.exception() is not None:
             return
         if isinstance(protocol.exception(), HttpProcessingError):
-            content.set_exception(aiohttp.ClientResponseError(response.request_info, ()))
+            content.set_exception(HttpProcessingError())
         else:
             content.set_exception(aiohttp.ClientPayloadError())
 
@@ -179,7 +182,7 @@ def _look(ended: asyncio.Future[None]) -> None:
         ended.exception()
 
 
-def _unpacker(response: aiohttp.ClientResponse, limits: BodyLimits) -> Unpacker:
+def _unpacker(response: aiohttp.ClientResponse | Reply, limits: BodyLimits) -> Unpacker:
     announced = response.content_length
     if announced is not None:
         limits.check(announced, announced)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
+
+if TYPE_CHECKING:
+    from dfllm._run.http_direct import Reply
 
 
 class Sending(aiohttp.Payload):
@@ -28,6 +31,31 @@ class Sending(aiohttp.Payload):
         self._protocol: ResponseHandler | None = None
         self.sent = False
         self.late = False
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        return cast("bytes", self._value)
+
+    def leave(self, protocol: ResponseHandler, head: bytes) -> None:
+        """Write head and body in one piece.
+
+        Raises:
+            aiohttp.ClientOSError: the connection is of no use; nothing was written, or the system took nothing.
+        """
+        transport = self._transport = cast("asyncio.WriteTransport | None", protocol.transport)
+        if transport is None or transport.is_closing() or self.late:
+            raise aiohttp.ClientOSError("not sent")
+        self._protocol = protocol
+        if len(protocol) > 0:
+            # An answer is here before the question: a server that answers twice. Whoever reads it gets another row's.
+            raise aiohttp.ClientOSError("not sent")
+        transport.write(head + self.content)
+        # A connection that is closing now was closed by this very write: the system refused the first byte, as a stale
+        # connection does. Whatever comes later counts as sent.
+        self.sent = not transport.is_closing()
+        if not self.sent:
+            raise aiohttp.ClientOSError("not sent")
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write head and body in one piece; the engine calls this once it has a connection.
@@ -66,7 +94,7 @@ class Sending(aiohttp.Payload):
         """Whether more answers than one came at once. To be asked before anyone else can use the connection."""
         return self._protocol is not None and len(self._protocol) > 0
 
-    def was_reset(self, response: aiohttp.ClientResponse) -> bool:
+    def was_reset(self, response: aiohttp.ClientResponse | Reply) -> bool:
         """Whether a body that ends where its connection does ended in a reset, which the engine takes for its end."""
         delimited = response.content_length is not None or "Transfer-Encoding" in response.headers
         return not delimited and self._protocol is not None and isinstance(self._protocol.exception(), OSError)

@@ -11,15 +11,17 @@ from typing import Any, Final
 
 import aiohttp
 import httpx
+from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
 
-from dfllm._run.http_eager import REQUEST
+from dfllm._run.http_direct import Asking, Reply, fits
 from dfllm._run.http_errors import BodyCut, Late
+from dfllm._run.http_route import Route
 from dfllm._run.http_sending import Sending
 
 #: Everything the engine raises for a failed exchange; asyncio's cancellation is not among it and passes through.
-ENGINE_ERRORS: Final = (aiohttp.ClientError, OSError)
+ENGINE_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 #: Idle connections are dropped after this. Servers that drop them first (uvicorn and node: 5 s) leave us with requests
 #: of which nobody can tell whether they were read.
@@ -28,6 +30,8 @@ _IDLE_SECONDS: Final = 4.0
 #: Some gateways send policies longer than the engine's 8 KiB in one header; they are no reason to lose an answer.
 _MOST_HEADER_BYTES: Final = 64 * 1024
 
+#: Runs under way whose heads are kept; more are written again.
+_MOST_ROUTES: Final = 64
 
 _open: Final[weakref.WeakSet[Sockets]] = weakref.WeakSet()
 _of_the_parent: Final[list[Sockets]] = []
@@ -41,12 +45,45 @@ class Sockets:
         self._timeout = aiohttp.ClientTimeout(connect=connect_seconds)
         self._pooled = self._session(keepalive_timeout=_IDLE_SECONDS)
         self._fresh = self._session(force_close=True)
+        self._asked: dict[int, tuple[Asking, Asking]] = {}
         _open.add(self)
 
     async def close(self) -> None:
         """Close every connection; whoever waits on one gets an error."""
+        self._asked.clear()
         await self._pooled.close()
         await self._fresh.close()
+
+    async def ask(
+        self, route: Route, body: Sending, within: aiohttp.ClientTimeout | None = None
+    ) -> aiohttp.ClientResponse | Reply:
+        """Post a question, as `begin` does, the short way where the engine has it.
+
+        Raises:
+            aiohttp.ClientError, OSError: see `translated`.
+            HttpProcessingError: the answer is not proper HTTP.
+        """
+        if not fits():
+            return await self.begin("POST", route.url, route.headers, body, within)
+        for asking in self._asking(route):
+            try:
+                return await asking.exchange(body, within or self._timeout)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                left = body.sent or body.late
+                if left or asking.is_last or isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+        raise aiohttp.ServerDisconnectedError
+
+    def _asking(self, route: Route) -> tuple[Asking, Asking]:
+        found = self._asked.get(id(route))
+        if found is None or found[0].route is not route:
+            if len(self._asked) >= _MOST_ROUTES:
+                self._asked.clear()
+            found = self._asked[id(route)] = (
+                Asking(route, self._pooled, is_last=False, most_header_bytes=_MOST_HEADER_BYTES),
+                Asking(route, self._fresh, is_last=True, most_header_bytes=_MOST_HEADER_BYTES),
+            )
+        return found
 
     async def begin(
         self,
@@ -103,12 +140,11 @@ class Sockets:
             trust_env=False,
             timeout=self._timeout,
             max_field_size=_MOST_HEADER_BYTES,
-            request_class=REQUEST,
         )
 
 
 def translated(
-    error: BaseException, body: Sending | None, seconds: float, response: aiohttp.ClientResponse | None = None
+    error: BaseException, body: Sending | None, seconds: float, response: aiohttp.ClientResponse | Reply | None = None
 ) -> httpx.TransportError:
     """Return the httpx exception that means what the engine's error means.
 
@@ -140,7 +176,7 @@ def translated(
             return httpx.ReadTimeout("no answer in time")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return httpx.UnsupportedProtocol("address not allowed")
-        case aiohttp.ClientResponseError():
+        case aiohttp.ClientResponseError() | HttpProcessingError():
             return httpx.RemoteProtocolError("the answer is not proper HTTP")
     if response is not None:
         return BodyCut(response.content.total_bytes)

@@ -9,7 +9,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 
 from dfllm._core.charges import Charges, Rule
 from dfllm._core.flight import USUAL, Flight
@@ -18,6 +17,7 @@ from dfllm._core.tempo import Given, Tempo
 from dfllm._core.types import Response
 from dfllm._run.gate import Gate
 from dfllm._run.hearing import Hearing
+from dfllm._run.lease import Lease, Shared
 from dfllm._run.line import EARLY_SECONDS, Line, Ticket, Turn, Waiter
 from dfllm._run.seat import FREE, Seat, TooLarge
 from dfllm._wire.ratelimits import read
@@ -63,7 +63,7 @@ class Pace:
         uniform: Callable[[], float] = random.random,
         *,
         rule: Rule = "none",
-        share: Callable[[Tempo], AbstractContextManager[None]] | None = None,
+        share: Callable[[Tempo], Shared | None] | None = None,
     ) -> None:
         self._clock = clock
         self._uniform = uniform
@@ -71,7 +71,7 @@ class Pace:
         self._seeks = rule != "none"
         self._tempo = Tempo(seeks=self._seeks)
         self._share = share
-        self._shared: AbstractContextManager[None] = nullcontext()
+        self._shared = Lease(self._tempo, clock)
         self._flight = Flight()
         self._meter = Meter()
         self._hearing = Hearing(self._tempo)
@@ -187,8 +187,8 @@ class Pace:
         now = self._clock()
         if line.length or tempo.held_until > now:
             return None
-        with self._shared:
-            ticket = self._ticket(seat.charges, size, max_tokens, now)
+        ticket = self._ticket(seat.charges, size, max_tokens, now)
+        with self._shared.loosely(now, ticket.units):
             if tempo.held_until > now or not tempo.clocks.fits(now, ticket.units):
                 return None
             self._charge(ticket, now)
@@ -233,7 +233,7 @@ class Pace:
         looks = not ok or now - self._looked_at >= _LOOK_SECONDS
         stated = read(headers) if looks else None
         learned = False
-        with self._shared:
+        with self._shared if looks else self._shared.loosely(now, ticket.units):
             if ticket is not FREE:
                 self._take_back(seat.charges, ticket, response, now, answered=not ok and bool(headers))
             if ok:
@@ -348,7 +348,8 @@ class Pace:
             min(one.share for one in given),
         )
         if self._share is not None and (self._seeks or tempo.known):
-            self._shared, self._share = self._share(tempo), None
+            self._shared.share(self._share(tempo))
+            self._share = None
         with self._shared:
             tempo.begin(now)
             if tempo.clocks.active and not self.in_flight:

@@ -49,6 +49,9 @@ class PaceFile:
     Args:
         path: the file.
         tempo: is brought up to date on entering, and written on leaving.
+
+    Attributes:
+        holds: whether the file is ours alone now.
     """
 
     def __init__(self, path: Path, tempo: Tempo) -> None:
@@ -56,26 +59,28 @@ class PaceFile:
         self._tempo = tempo
         self._boot = boot_id()
         self._file: int | None = None
-        self._holds = False
+        self.holds = False
         self._misses = 0
         self._is_ours = False
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> bool:
+        """Return whether the tempo was brought up to date."""
         if self._misses > _MOST_MISSES:
-            return
+            return False
         try:
-            self._holds = self._lock()
-            numbers = self._read() if self._holds else None
+            self.holds = self._lock()
+            numbers = self._read() if self.holds else None
             self._is_ours = numbers is not None
             if numbers is not None:
                 self._tempo.load(numbers)
         except OSError as error:
             self._give_up(error.strerror or type(error).__name__)
+        return self.holds and self._is_ours
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if not self._holds:
+        if not self.holds:
             return
-        self._holds = False
+        self.holds = False
         assert self._file is not None
         try:
             self._write(_NUMBERS.pack(*self._tempo.dump()))
@@ -110,7 +115,7 @@ class PaceFile:
 
     def _give_up(self, why: str) -> None:
         self._misses = _MOST_MISSES + 1
-        self._holds = False
+        self.holds = False
         self.close()
         _say_alone(self._path.parent, why)
 

@@ -8,7 +8,7 @@ import os
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ from dfllm._run.bounds import most_of
 from dfllm._run.desk import Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.gate import Gate
+from dfllm._run.lease import Shared
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.pace import Pace
@@ -52,15 +53,15 @@ class Lane(NamedTuple):
     pace: Pace
 
 
-def _sharing(endpoint: Endpoint, provider: str, model: str) -> Callable[[Tempo], AbstractContextManager[None]]:
+def _sharing(endpoint: Endpoint, provider: str, model: str) -> Callable[[Tempo], Shared | None]:
     """Return what keeps a tempo together with the host's other processes; alone where there is no place for it."""
 
-    def share(tempo: Tempo) -> AbstractContextManager[None]:
+    def share(tempo: Tempo) -> Shared | None:
         from dfllm._run.pace_file import folder, pace_file
 
         place = folder()
         if place is None:
-            return nullcontext()
+            return None
         return pace_file(place, (provider, endpoint.base_url, model), endpoint.secret, tempo)
 
     return share

@@ -106,9 +106,10 @@ def run_of(stdout: str) -> Run:
         return {"failed": f"printed no figures but {lines[-1]!r}" if lines else "printed nothing"}
 
 
-def run(name: str, url: str, rows: int, in_flight: int, folder: Path) -> Run:
-    """Run one peer in its own process; return its figures, or how it failed."""
-    return run_script(name, HERE / f"with_{name}.py", [url, str(rows), str(in_flight)], folder)
+def run(name: str, url: str, rows: int, in_flight: int, folder: Path, *, paced: bool = False) -> Run:
+    """Run one peer in its own process, ours with limits told if `paced`; return its figures, or how it failed."""
+    script = HERE / f"with_{name}{'_paced' if paced and name == OURS else ''}.py"
+    return run_script(name, script, [url, str(rows), str(in_flight)], folder)
 
 
 def command_of(name: str, script: Path, words: Sequence[str], folder: Path) -> list[str]:
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--in-flight", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--paced", action="store_true", help="tell ours limits, so that it charges every request")
     asked = parser.parse_args()
     names = list(dict.fromkeys([OURS, *(asked.names or PEERS)]))
     if asked.install:
@@ -224,7 +226,7 @@ def main() -> None:
     with serving() as url:
         for _ in range(asked.rounds):
             for name in names:
-                found[name].append(run(name, url, asked.rows, asked.in_flight, asked.folder))
+                found[name].append(run(name, url, asked.rows, asked.in_flight, asked.folder, paced=asked.paced))
                 print(f"{name}: {json.dumps(found[name][-1])}", file=sys.stderr, flush=True)
             loads.append(os.getloadavg()[0])
     lines = lines_of(found)

@@ -73,5 +73,7 @@ def test_every_peer_has_its_script_and_requirements():
     """What the table names can be run, and what is there is in the table."""
     folder = Path(run.__file__).parent
 
-    assert {path.stem for path in folder.glob("with_*.py")} == {f"with_{name}" for name in run.PEERS}
+    ours_paced = f"with_{run.OURS}_paced"
+    scripts = {path.stem for path in folder.glob("with_*.py")}
+    assert scripts == {f"with_{name}" for name in run.PEERS} | {ours_paced}
     assert {path.stem for path in (folder / "requirements").iterdir()} == {name for name in run.PEERS.values() if name}
