@@ -449,7 +449,11 @@ def test_packed_output_is_the_same_twice():
         (b'{"a":"\xe9"}\n', JSONL, "it is no UTF-8 text (byte 0xe9); save it as UTF-8"),
         (b"[" * 100_000, JSONL, "line 1 is nested too deeply"),
         (b"a\n1\n", Format("csv", packed=True), "it is not whole or no gzip: Not a gzipped file (b'a\\n')"),
-        (gzip.compress(b"a\n1\n", mtime=0)[:-9], Format("csv", packed=True), "it is not whole or no gzip: Compressed file"),
+        (
+            gzip.compress(b"a\n1\n", mtime=0)[:-9],
+            Format("csv", packed=True),
+            "it is not whole or no gzip: Compressed file",
+        ),
         (b"junk", PARQUET, "it is no Parquet that can be read: "),
         (b"", PARQUET, "it is no Parquet that can be read: "),
         (parquet(ARROW)[:-20], PARQUET, "it is no Parquet that can be read: "),

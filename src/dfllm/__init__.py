@@ -34,7 +34,8 @@ from dfllm._core.errors import (
     TlsError,
 )
 from dfllm._core.plan import Plan
-from dfllm._run.settings import Limits, configure, options, register_provider
+from dfllm._run.registering import register_provider
+from dfllm._run.settings import Limits, configure, options
 from dfllm._stream import Completion
 from dfllm.accessor import llm
 from dfllm.books import runs

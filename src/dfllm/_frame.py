@@ -20,7 +20,6 @@ from dfllm._core.schema import Schema
 from dfllm._core.strict import Kind
 from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Block, Settled
-from dfllm._run.pictures import Pictures
 
 Column: TypeAlias = list[Plain]
 
@@ -59,42 +58,6 @@ def cells_of(frame: pd.DataFrame, labels: Sequence[Hashable]) -> Callable[[int, 
         return Block([_plain(label, column.iloc[start:stop], unfit) for label, column in columns], unfit)
 
     return cells
-
-
-def pictured(
-    frame: pd.DataFrame, labels: Sequence[str], pictures: Pictures, *, skip: bool
-) -> Callable[[int, int], list[tuple[str, ...] | Failure]]:
-    """Return the function from a window's bounds to each row's images, as URLs in the columns' order.
-
-    Args:
-        frame: the frame.
-        labels: the image columns.
-        pictures: what reads their cells.
-        skip: whether a row without one of its images is skipped; else it goes without.
-    """
-    columns = [(label, frame[label]) for label in labels]
-
-    def images(start: int, stop: int) -> list[tuple[str, ...] | Failure]:
-        window = [(label, column.iloc[start:stop].tolist()) for label, column in columns]
-        rows = [[(label, cells[place]) for label, cells in window] for place in range(stop - start)]
-        there = [[(label, cell) for label, cell in row if not _is_blank(cell)] for row in rows]
-        made: list[tuple[str, ...] | Failure] = []
-        whole = [full if not skip or len(full) == len(row) else [] for row, full in zip(rows, there, strict=True)]
-        for row, full, shown in zip(rows, there, pictures.read(whole), strict=True):
-            if skip and len(full) < len(row):
-                gap = next(label for label, cell in row if _is_blank(cell))
-                made.append(Failure("Skipped", f"column {gap!r} is missing"))
-            else:
-                made.append(shown)
-        return made
-
-    return images
-
-
-def _is_blank(cell: Any) -> bool:
-    if isinstance(cell, str):
-        return not cell.strip()
-    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
 
 
 def _plain(label: Hashable, column: pd.Series[Any], unfit: dict[int, Failure]) -> Column:
@@ -158,8 +121,8 @@ class Names(NamedTuple):
         return [*self.results, self.error, *self.details.values()]
 
 
-def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
-    """Return the columns that go with `into`.
+def names_of(into: str, schema: Schema | None, *, details: bool, calls: bool = False) -> Names:
+    """Return the columns that go with `into`; `calls` adds the one for the tools that a model calls.
 
     Raises:
         OptionError: `into` is no name, or a field has the name of a column that is made anyway.
@@ -172,8 +135,11 @@ def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
         results = {into: next(iter(schema.fields.values())) if schema else "text"}
     else:
         results = {into if field == schema.main else f"{into}_{field}": kind for field, kind in schema.fields.items()}
+    twice = {f"{into}_calls"} & set(results) if calls else set()
+    if calls:
+        results[f"{into}_calls"] = "json"
     made = Names(results, f"{into}_error", {what: f"{into}_{what}" for what in DETAILS} if details else {})
-    if twice := {name for name in made.all if made.all.count(name) > 1}:
+    if twice := twice | {name for name in made.all if made.all.count(name) > 1}:
         raise OptionError(
             f"A field of the schema would make the column {min(twice)!r}, which holds something else. Rename the field."
         )
@@ -183,7 +149,7 @@ def names_of(into: str, schema: Schema | None, *, details: bool) -> Names:
 def answers_of(names: Names, schema: Schema | None) -> Mapping[str, str]:
     """Return the result columns by the field they hold; by the empty text where there is one answer a row."""
     fields = [""] if schema is None or schema.single else list(schema.fields)
-    return dict(zip(fields, names.results, strict=True))
+    return dict(zip(fields, names.results, strict=False))  # behind them may be the calls of tools
 
 
 def check_names(frame: pd.DataFrame, names: Names, *, read: Sequence[Hashable], overwrite: bool | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from dfllm._core.budget import Budget
 from dfllm._core.errors import OptionError
+from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
 from dfllm._run.desk import Cache
 from dfllm._run.sampling import Alike, Sampling, Varied
@@ -40,7 +41,11 @@ class Options(TypedDict, total=False):
     into: str
     system: str | None
     schema: Any
+    messages: str | None
     images: str | Sequence[str] | None
+    files: str | Sequence[str] | None
+    tools: Sequence[GivenTool] | None
+    tool_choice: str | None
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
@@ -77,14 +82,6 @@ def check_choices(options: Options) -> None:
         given = options.get(name, _NOT_GIVEN)
         if given is not _NOT_GIVEN and not isinstance(given, kinds):
             raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
-
-
-def labels_of(images: object) -> tuple[str, ...]:
-    """Return the image columns."""
-    labels = () if images is None else (images,) if isinstance(images, str) else images
-    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
-        raise OptionError(f"images takes a column's name or a list of them; found {images!r}.")
-    return tuple(labels)
 
 
 def sampling_of(options: Options) -> Sampling | None:

@@ -65,7 +65,7 @@ def plan_of(
         for question in window.missing:
             if question.key not in missing:
                 missing.add(question.key)
-                estimate.ask(question.messages, len(desk.encode(question.messages)))
+                estimate.ask(question.messages, desk.bound(question.messages))
         for place, one in enumerate(window.settled):
             if one is None:
                 continue
@@ -103,10 +103,11 @@ def plan_of(
 
 
 def _estimate(order: Order, schema: Schema | None) -> Estimate:
+    tools = guessed(order.terms.tools or "")
     if schema is None:
-        return Estimate(max_tokens=order.terms.max_tokens)
+        return Estimate(fixed=tools, max_tokens=order.terms.max_tokens)
     out = schema_tokens(schema.labels, len(schema.fields))
-    return Estimate(fixed=guessed(schema.sent), schema_out=out, max_tokens=order.terms.max_tokens)
+    return Estimate(fixed=guessed(schema.sent) + tools, schema_out=out, max_tokens=order.terms.max_tokens)
 
 
 def _learn(estimate: Estimate, asked: Sequence[Messages | Failure], window: Window) -> None:

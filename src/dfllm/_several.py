@@ -23,13 +23,14 @@ from dfllm._run.files import Given, prompt_text
 from dfllm._run.gathering import Count, Hold
 from dfllm._run.progress import Progress
 from dfllm._run.runtime import run_id
+from dfllm._run.sampling import Numbered, Sampling
 from dfllm._run.tallies import PlacesTally, add_up
 from dfllm._run.tally import Tally
 from dfllm._running import Carried, Ending, Runner, Sinks, concluded_by, failure_text, interruption
 from dfllm._work import Work
 
 
-def call_of(frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True) -> Carried:
+def call_of(frame: pd.DataFrame, prompt: Given | None, options: Options, *, sends: bool = True) -> Carried:
     """Return the call that these options describe. Making it checks everything and sends nothing.
 
     Raises:
@@ -56,9 +57,9 @@ def call_of(frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool
     return call
 
 
-def _read(prompt: Given) -> Given:
+def _read(prompt: Given | None) -> Given | None:
     """Return the prompt as it stands now, so that all models are asked the same."""
-    return prompt if isinstance(prompt, Task) else prompt_text(prompt)
+    return prompt if prompt is None or isinstance(prompt, Task) else prompt_text(prompt)
 
 
 def _warn_of_equal(options: Options) -> None:
@@ -131,7 +132,7 @@ class Several(_Joint):
     """
 
     def __init__(
-        self, frame: pd.DataFrame, prompt: Given, options: Options, models: dict[str, str], *, sends: bool
+        self, frame: pd.DataFrame, prompt: Given | None, options: Options, models: dict[str, str], *, sends: bool
     ) -> None:
         given, into = _read(prompt), cast("object", options.get("into", "completion"))
         if not isinstance(into, str) or not into:
@@ -218,7 +219,7 @@ class Backed(_Joint):
     """
 
     def __init__(
-        self, frame: pd.DataFrame, prompt: Given, options: Options, fallback: Sequence[str], *, sends: bool
+        self, frame: pd.DataFrame, prompt: Given | None, options: Options, fallback: Sequence[str], *, sends: bool
     ) -> None:
         given = _read(prompt)
         every = [options, *(cast("Options", {**options, "model": model}) for model in fallback)]
@@ -255,7 +256,7 @@ class Backed(_Joint):
 
         def after(number: int, places: Sequence[int]) -> tuple[Engine, Hold]:
             hold = Hold(sink, number, places, before, last=number == len(later))
-            return self.works[number].left(places, first.order.sampling).engine(hold, changed, shared=run), hold
+            return _left(self.works[number], places, first.order.sampling).engine(hold, changed, shared=run), hold
 
         for work in later:  # so that what cannot be asked, such as a model without a price, is refused now
             work.engine(sink, changed, shared=run)
@@ -312,6 +313,22 @@ class Backed(_Joint):
         if not said and notes:
             warn(" ".join(notes), ModelWarning)
         return concluded_by(self.works[0].on_error, ending, " ".join([said, *notes]) if said else "")
+
+
+def _left(work: Work, places: Sequence[int], sampling: Sampling | None) -> Work:
+    """Return the work of asking a model for some places of a call, each of them a row of its own.
+
+    Args:
+        work: the model's work on the whole frame.
+        places: the places.
+        sampling: what has numbered them; None where they have no numbers.
+    """
+    order = work.order
+    left = Work(work.frame.iloc[[place // order.each for place in places]], work.prompt, work.options)
+    numbered = None if sampling is None else Numbered([sampling.number(place) for place in places])
+    left.order = replace(left.order, rows=len(places), since=order.since, others=order.others, sampling=numbered)
+    left.tally, left.off = work.tally, work.off
+    return left
 
 
 def answered_by(ending: Ending) -> str:

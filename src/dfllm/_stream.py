@@ -28,6 +28,7 @@ class Completion(NamedTuple):
         error: the error text; None where there is none.
         details: what stands behind it (key, model, source, tokens_in, tokens_out, cost in USD, seconds, finish), if
             ``details=True``.
+        calls: JSON of the tools it wants to be called; None where there are none, or none were offered.
         model: which of several models it is from, by its alias; None where one was asked for.
     """
 
@@ -36,6 +37,7 @@ class Completion(NamedTuple):
     value: Any
     error: str | None
     details: dict[str, Any] | None
+    calls: str | None = None
     model: str | None = None
 
 
@@ -48,6 +50,7 @@ class _Teller:
         self._fields = tuple(work.schema.fields) if work.schema is not None and not work.schema.single else None
         self._details = work.options.get("details", False)
         self._alias = work.alias
+        self._calls = bool(work.options.get("tools"))
         self._tell = tell
 
     def fill(self, start: int, settled: Sequence[Settled | None]) -> None:
@@ -65,12 +68,14 @@ class _Teller:
 
     def _completion(self, position: int, one: Settled) -> Completion:
         value: Any = None
+        calls: Any = None
         if one.cells is not None:
             cells = [scrubbed_all(cell) for cell in one.cells]
+            calls = cells.pop() if self._calls else None
             value = cells[0] if self._fields is None else dict(zip(self._fields, cells, strict=True))
         error = scrubbed(str(one.outcome)) if isinstance(one.outcome, Failure) else None
         details = dict(zip(DETAILS, details_of(one), strict=True)) if self._details else None
-        return Completion(position, self._index[position], value, error, details, self._alias)
+        return Completion(position, self._index[position], value, error, details, calls, self._alias)
 
 
 def stream(work: Carried, ended: Callable[[Ending], None]) -> Iterator[Completion]:

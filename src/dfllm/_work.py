@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from itertools import takewhile
 from typing import cast
 
 import pandas as pd
 
+from dfllm._attached import attached_of, brought, check_taken
 from dfllm._core.errors import (
     STOPS,
     ModelWarning,
@@ -27,22 +29,22 @@ from dfllm._core.schema import Schema, schema_of
 from dfllm._core.tasks import Task
 from dfllm._core.template import Prompt, check_columns, recipe_of
 from dfllm._core.terms import terms_of
+from dfllm._core.tools import Tool, choice_of, tools_of
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
-from dfllm._frame import Columns, answers_of, cells_of, check_names, names_of, pictured
-from dfllm._options import OnError, Options, check_choices, labels_of, sampling_of
+from dfllm._frame import Columns, answers_of, cells_of, check_names, names_of
+from dfllm._options import OnError, Options, check_choices, sampling_of
 from dfllm._planning import plan_of
+from dfllm._run.clouds import located
 from dfllm._run.desk import Order, Sink
 from dfllm._run.desk_sampled import desk_of
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
 from dfllm._run.gathering import Count, Gather
-from dfllm._run.pictures import Pictures
 from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.refreshing import concluded, refresh_of, resumed
 from dfllm._run.runtime import engine_for, near_model, runtime
-from dfllm._run.sampling import Numbered, Sampling
 from dfllm._run.settings import current, endpoint_of, providers
 from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
@@ -51,7 +53,9 @@ from dfllm._run.tallies import PlacesTally
 from dfllm._run.tally import Tally
 from dfllm._running import Answers, Carried, Ending, Runner, Sinks, concluded_by, failure_text, interruption
 from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
-from dfllm._wire.dialects import DIALECTS, Dialect
+from dfllm._wire.abilities import offered
+from dfllm._wire.dialects import DIALECTS, media_of, schema_part
+from dfllm._wire.media import Rules
 from dfllm._wire.providers import identity_of, normalised, split
 
 
@@ -60,7 +64,7 @@ class Work(Carried):
 
     Args:
         frame: the user's frame, which is never changed.
-        prompt: the template, a path to one, or a list of roles and templates.
+        prompt: the template, a path to one, or a list of roles and templates; None where rows bring all that is asked.
         options: as `DataFrameLLM.complete` takes them.
         sends: whether it will be run; a plan needs no API key.
         alias: what its model is called among several; None where it is the only one.
@@ -70,7 +74,13 @@ class Work(Carried):
     """
 
     def __init__(
-        self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True, alias: str | None = None
+        self,
+        frame: pd.DataFrame,
+        prompt: Given | None,
+        options: Options,
+        *,
+        sends: bool = True,
+        alias: str | None = None,
     ) -> None:
         check_choices(options)
         task = prompt if isinstance(prompt, Task) else None
@@ -96,19 +106,26 @@ class Work(Carried):
                 "in a shell, -m provider/model."
             )
         missing = options.get("missing", "skip")
-        self._given = prompt_text(prompt)
-        recipe = recipe_of(self._given, options.get("system"), missing)
+        self._attached = attached_of(options)
+        self.prompt = None if prompt is None else prompt_text(prompt)
+        recipe = recipe_of(self.prompt, options.get("system"), missing, talks=bool(self._attached.messages))
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
         self._recipe = recipe
         self._prompt = Prompt(recipe)
-        self._images = labels_of(options.get("images"))
         check_columns(self._prompt.columns, list(self.frame.columns))
-        check_columns(self._images, list(frame.columns), of="images=")
+        self._attached.check(list(frame.columns))
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
-        self.names = names_of(options.get("into", "completion"), self.schema, details=options.get("details", False))
-        check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
-        self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
+        self._tools: tuple[Tool, ...] = tools_of(given) if (given := options.get("tools")) is not None else ()
+        self.names = names_of(
+            options.get("into", "completion"),
+            self.schema,
+            details=options.get("details", False),
+            calls=bool(self._tools),
+        )
+        read = [*self._prompt.columns, *self._attached.columns]
+        check_names(frame, self.names, read=read, overwrite=options.get("overwrite"))
+        self.off = runtime().off(self.settings) if options.get("cache") == "off" else None
         self.store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
         self.tally = self._tally(len(frame))
@@ -123,14 +140,16 @@ class Work(Carried):
 
     def store(self) -> Store | Off:
         """Return where answers are and go. Asked for each time, as one that failed is opened anew."""
-        return self._off or runtime().store(self.settings)
+        return self.off or runtime().store(self.settings)
 
     def _find_provider(self, *, sends: bool) -> None:
         options, sampling = self.options, sampling_of(self.options)
+        asks = sends and options.get("cache") != "only"
         provider, model = split(str(self.settings.model), providers())
+        provider = located(provider, needed=asks)
         dialect = DIALECTS[provider.dialect]
-        if self.schema is not None and not provider.takes_schema:
-            raise OptionError(f"{provider.name} takes no JSON schema. Ask for the form in the prompt, without schema=.")
+        if provider.schema_by_tool and self.schema is not None:
+            dialect = dialect.by_tool()
         terms = terms_of(
             provider=provider.name,
             dialect=provider.dialect,
@@ -143,20 +162,30 @@ class Work(Carried):
             stop=options.get("stop"),
             seed=options.get("seed"),
             reasoning=options.get("reasoning"),
-            schema=dialect.response_format(self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            schema=schema_part(provider, self.schema.sent, strict=self.schema.strict) if self.schema else None,
+            service_tier=self.settings.service_tier,
+            service_tiers=provider.service_tiers,
             extra=options.get("extra"),
+            tools=offered(self._tools, provider, dialect),
+            tool_choice=choice_of(options.get("tool_choice"), self._tools),
         )
-        if self._images:
-            self._refuse_images(dialect, provider.name)
+        context = cache(partial(window_of, provider.prices or provider.name, model))
+        rules = Rules(media_of(provider), provider.name, model, context, is_capped=self.settings.budget is not None)
+        check_taken(self._attached, rules)
+        odd = dialect.order([message.role for message in self._recipe.messages])
+        if odd is not None and not self._attached.messages:
+            raise OptionError(f"{odd}. Put a message of the user's there.")
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
         if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
             raise OptionError("A budget per tag needs a tag: say tag='...'.")
-        self._endpoint = endpoint_of(provider, self.settings, needs_key=sends and options.get("cache") != "only")
+        self._endpoint = endpoint_of(provider, self.settings, needs_key=asks)
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
         identity = identity_of(provider, self._endpoint.base_url)
-        # A row's images stand before the text they go with, and end what rows have in common.
-        prefix = self._prompt.prefix[: self._prompt.last_asked if self._images else None]
+        # A row's images stand before the text they go with, and end what rows have in common, as its own turns do.
+        prefix = self._prompt.prefix[: self._prompt.last_asked if self._attached.columns else None]
+        if self._attached.messages:
+            prefix = tuple(takewhile(lambda message: message.role in ("system", "developer"), prefix))
         # Another server at the provider's name may refuse a field that it does not know.
         routes = provider.takes_prompt_cache_key and identity == provider.name
         self._expects_cached = routes and self.settings.prompt_caching == "auto"
@@ -177,28 +206,22 @@ class Work(Carried):
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
-            context=partial(window_of, provider.prices or provider.name, model),
-            images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
-            if self._images
+            context=context,
+            brought=brought(self.frame, self._attached, self.settings, rules, skip=self._skips)
+            if self._attached.columns
             else None,
+            rules=rules if self._attached.columns else None,
+            shows=bool(self._attached.kinds),
+            bounded=lambda: all(map(rules.is_bounded, self._attached.kinds)),
             sampling=sampling,
         )
 
     def _refresh(self) -> Refresh:
-        return refresh_of(self.order, self._recipe, self._images)
+        return refresh_of(self.order, self._recipe, self._attached._asdict())
 
     @property
     def _skips(self) -> bool:
         return self.options.get("missing", "skip") != "render"
-
-    def _refuse_images(self, dialect: Dialect, provider: str) -> None:
-        if not dialect.images:
-            raise OptionError(f"{provider} is not sent images yet; leave images= out, or choose another provider.")
-        if self.settings.budget is not None:
-            raise OptionError(
-                "There is a budget, and nothing bounds what an image costs, so it could not be kept. Nothing was sent. "
-                "Leave images= or the budget out."
-            )
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
@@ -229,27 +252,6 @@ class Work(Carried):
     def resume(self, *, sends: bool) -> None:
         """Note from when on answers count; where something is to be sent, that is on disk before."""
         self.order = resumed(self.order, self._refresh(), self.store(), sends=sends)
-
-    def left(self, places: Sequence[int], sampling: Sampling | None) -> Work:
-        """Return the work of asking this model for some places of a call, each of them a row of its own.
-
-        Args:
-            places: the places.
-            sampling: what has numbered them; None where they have no numbers.
-        """
-        order = self.order
-        work = Work(self.frame.iloc[[place // order.each for place in places]], self._given, self.options)
-        numbered = None if sampling is None else Numbered([sampling.number(place) for place in places])
-        work.order = replace(
-            work.order,
-            rows=len(places),
-            since=order.since,
-            others=order.others,
-            sampling=numbered,
-            stop_at_failure=False,
-        )
-        work.tally, work._off = self.tally, self._off
-        return work
 
     def engine(self, sink: Sink, changed: Callable[[], None], *, shared: str | None = None) -> Engine:
         """Return the engine of a run that has not begun.
@@ -320,7 +322,7 @@ class Work(Carried):
             stopped=stopped,
             began=began,
             interrupted=interrupted,
-            store=NOWHERE if self._off else str(self.settings.store_path),
+            store=NOWHERE if self.off else str(self.settings.store_path),
             tag=self.options.get("tag"),
             answers=Answers(
                 self.alias or self.model,

@@ -14,6 +14,7 @@ from dfllm._core.budget import Budget
 from dfllm._core.errors import AccessorWarning, OptionError, listed, near
 from dfllm._core.plan import Plan
 from dfllm._core.tasks import Task
+from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
 from dfllm._options import Models, OnError, Options, Repeats
 from dfllm._run.desk import Cache
@@ -42,13 +43,17 @@ class DataFrameLLM(Verbs):
 
     def complete(
         self,
-        prompt: Given,
+        prompt: Given | None = None,
         *,
         model: Models | None = None,
         into: str = "completion",
         system: str | None = None,
         schema: Any = None,
+        messages: str | None = None,
         images: str | Sequence[str] | None = None,
+        files: str | Sequence[str] | None = None,
+        tools: Sequence[GivenTool] | None = None,
+        tool_choice: str | None = None,
         temperature: float | None = None,
         top_p: float | None = None,
         max_tokens: int | None = None,
@@ -78,15 +83,22 @@ class DataFrameLLM(Verbs):
         Args:
             prompt: jinja2 text whose variables are the frame's columns (``row["any label"]`` where a label is no
                 identifier), a path to a ``.j2`` file, a list of ``{"role", "content"}`` templates, or what a function
-                of `dfllm.prompts` returns.
+                of `dfllm.prompts` returns. It may be left out where `messages` says all.
             model: provider and model, as in ``"openai/gpt-mini"``; else that of `dfllm.configure` or ``DFLLM_MODEL``. A
                 list, or a mapping from aliases to models, asks each of them, into columns ``f"{into}_{alias}"``.
             into: name of the new column; errors go to ``f"{into}_error"``.
             system: a template for the system message.
             schema: what each answer must hold: a list of labels, a pydantic model, a mapping of fields to types, or a
                 JSON schema. Sent as the provider's structured output and checked here.
+            messages: a column of conversations, each a list of ``{"role", "content"}`` or JSON text of one; `prompt`
+                goes on with them, and `system` stands before.
             images: a column, or several, of images to show with the prompt: https URLs, which the provider fetches,
                 data URLs, paths, bytes, or Pillow images, or a list of them; PNG, JPEG, GIF or WebP of up to 20 MiB.
+            files: a column, or several, of documents to show: PDF, or plain text where the provider takes that; https
+                URLs, data URLs, paths or bytes, or a list of them.
+            tools: what the model may ask to be called: typed functions, or JSON with name, description and parameters.
+                Nothing is ever called here; what the model asks for goes into ``f"{into}_calls"``, as JSON.
+            tool_choice: ``"auto"``, ``"required"``, ``"none"``, or the name of the tool to be called.
             temperature: sampling temperature, 0 to 2. Sent only if given, like all that follow down to `extra`.
             top_p: nucleus sampling, 0 to 1.
             max_tokens: the most output tokens, reasoning included.
@@ -145,7 +157,7 @@ class DataFrameLLM(Verbs):
         remember(ending)
         return work.conclude(ending)
 
-    async def acomplete(self, prompt: Given, **options: Unpack[Options]) -> pd.DataFrame:
+    async def acomplete(self, prompt: Given | None = None, **options: Unpack[Options]) -> pd.DataFrame:
         """Do as `complete` does, awaited from any event loop. Being cancelled is as Ctrl-C is.
 
         Returns:
@@ -167,7 +179,7 @@ class DataFrameLLM(Verbs):
             raise cancelled
         return work.conclude(ending)
 
-    def plan(self, prompt: Given, **options: Unpack[Options]) -> Plan:
+    def plan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Say what `complete` would do with the same arguments. Nothing is sent and nothing is stored.
 
         Returns:
@@ -187,7 +199,7 @@ class DataFrameLLM(Verbs):
         run = functools.partial(self.complete, prompt, **options)
         return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "run"}, run=run)
 
-    def iter_completions(self, prompt: Given, **options: Unpack[Options]) -> Iterator[Completion]:
+    def iter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> Iterator[Completion]:
         """Do as `complete` does, yielding rows as they finish, known ones first.
 
         Closing the iterator, or leaving its loop and letting it go, stops the run as Ctrl-C does.
@@ -203,7 +215,7 @@ class DataFrameLLM(Verbs):
         """
         return stream(call_of(self._frame, prompt, options), remember)
 
-    def aiter_completions(self, prompt: Given, **options: Unpack[Options]) -> AsyncIterator[Completion]:
+    def aiter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> AsyncIterator[Completion]:
         """Do as `iter_completions` does, on any event loop.
 
         Yields:
@@ -219,7 +231,7 @@ class DataFrameLLM(Verbs):
         """
         return astream(call_of(self._frame, prompt, options), remember)
 
-    async def aplan(self, prompt: Given, **options: Unpack[Options]) -> Plan:
+    async def aplan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Do as `plan` does, without holding up the event loop.
 
         Returns:
@@ -246,7 +258,7 @@ class SeriesLLM(SeriesVerbs):
     def __init__(self, series: pd.Series[Any]) -> None:
         self._frame = series.to_frame("value")
 
-    def complete(self, prompt: Given, **options: Unpack[Options]) -> pd.DataFrame:
+    def complete(self, prompt: Given | None = None, **options: Unpack[Options]) -> pd.DataFrame:
         """Complete one prompt per value; options as `DataFrameLLM.complete`.
 
         Returns:
@@ -259,7 +271,7 @@ class SeriesLLM(SeriesVerbs):
         """
         return DataFrameLLM(self._frame).complete(prompt, **options).drop(columns="value")
 
-    async def acomplete(self, prompt: Given, **options: Unpack[Options]) -> pd.DataFrame:
+    async def acomplete(self, prompt: Given | None = None, **options: Unpack[Options]) -> pd.DataFrame:
         """Do as `complete` does, awaited from any event loop.
 
         Returns:
@@ -267,7 +279,7 @@ class SeriesLLM(SeriesVerbs):
         """
         return (await DataFrameLLM(self._frame).acomplete(prompt, **options)).drop(columns="value")
 
-    def plan(self, prompt: Given, **options: Unpack[Options]) -> Plan:
+    def plan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Say what `complete` would do; nothing is sent.
 
         Returns:
@@ -275,7 +287,7 @@ class SeriesLLM(SeriesVerbs):
         """
         return DataFrameLLM(self._frame).plan(prompt, **options)
 
-    def iter_completions(self, prompt: Given, **options: Unpack[Options]) -> Iterator[Completion]:
+    def iter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> Iterator[Completion]:
         """Yield values' completions as they finish.
 
         Yields:
@@ -334,6 +346,7 @@ def _checked(door: F, whole: inspect.Signature, names: list[str]) -> F:
 
     returns = inspect.signature(door).return_annotation
     checked.__signature__ = whole.replace(return_annotation=returns)  # type: ignore[attr-defined]  # inspect reads it
+    del checked.__wrapped__  # Sphinx would look there for the defaults of options that only this one has
     return checked  # type: ignore[return-value]  # the same door
 
 

@@ -166,11 +166,14 @@ _OURS = (
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given["prompt"] is None and given["messages"] is None:
+        raise click.UsageError("Missing option '-p' / '--prompt', or '--messages' where rows bring all.")
     options = {name: value for name, value in given.items() if name not in _OURS}
     limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
     models = given["model"]
     options["model"] = None if not models else models[0] if len(models) == 1 else list(models)
-    options["images"] = list(given["images"]) or None
+    for name in ("images", "files"):
+        options[name] = list(given[name]) or None
     if given["budget"] is not None:
         options["budget"] = dfllm.Budget(given["budget"], per=given["budget_per"])
     return {**options, "limits": dfllm.Limits(**limits) if limits else None}
@@ -226,7 +229,11 @@ def _made(given: Mapping[str, Any]) -> list[str]:
     schema = None if asked is None else schema_of(asked)
     aliases = aliases_of(given["model"]) if len(given["model"]) > 1 else None
     intos = [given["into"]] if aliases is None else [f"{given['into']}_{alias}" for alias in aliases]
-    return [name for into in intos for name in names_of(into, schema, details=given["details"]).all]
+    return [
+        name
+        for into in intos
+        for name in names_of(into, schema, details=given["details"], calls=bool(given["tools"])).all
+    ]
 
 
 @contextmanager

@@ -29,6 +29,9 @@ OTHER = {
     "schema": '{"type":"object"}',
     "extra": '{"top_k":1}',
     "prompt_cache_key": "dfllm-1",
+    "tools": '[{"name":"look"}]',
+    "tool_choice": "look",
+    "service_tier": "flex",
 }
 DECIDING = sorted(OTHER.keys() - WIRE_ONLY)
 texts = st.text(st.characters(codec="utf-8"))
@@ -44,7 +47,7 @@ def test_key_hears_every_field_that_decides(field):
 
 def test_list_of_what_only_travels_is_closed():
     """Whoever adds to it has to say so here too, since what is in it may never come to decide an answer."""
-    assert frozenset({"prompt_cache_key"}) == WIRE_ONLY
+    assert frozenset({"prompt_cache_key", "service_tier"}) == WIRE_ONLY
 
 
 def test_keys_of_all_fields_differ_from_each_other():

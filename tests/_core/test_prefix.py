@@ -22,6 +22,11 @@ def test_sizes_are_guessed_at_four_bytes_a_token():
     assert Shared((400 + 400 + 40) // 4, (400 + 840) // 4) == shared
 
 
+def test_tools_are_read_before_the_messages():
+    """So they are part of what prompts begin with."""
+    assert Shared(100, 150) == shared_of(replace(TERMS, tools="t" * 400), (), 200)
+
+
 def test_key_is_the_same_for_ever():
     """It finds what another run left at the provider, so it is not to change; and it shows nothing of the prompt."""
     assert "dfllm-55bf8a9574651fe6bd9d2eed02ba6461" == prompt_cache_key(TERMS, LONG)
@@ -35,6 +40,7 @@ def test_key_is_the_same_for_ever():
         {"seed": 1},
         {"provider": "openai https://elsewhere.example/v1"},
         {"prompt_cache_key": "x"},
+        {"tool_choice": "auto"},
     ],
 )
 def test_key_is_deaf_to_what_no_prefix_is_read_by(changed):
@@ -42,7 +48,9 @@ def test_key_is_deaf_to_what_no_prefix_is_read_by(changed):
     assert prompt_cache_key(TERMS, LONG) == prompt_cache_key(replace(TERMS, **changed), LONG)
 
 
-@pytest.mark.parametrize("changed", [{"model": "gpt-maxi"}, {"schema": "{}"}, {"extra": '{"tools":[]}'}])
+@pytest.mark.parametrize(
+    "changed", [{"model": "gpt-maxi"}, {"schema": "{}"}, {"extra": '{"tools":[]}'}, {"tools": "[]"}]
+)
 def test_key_hears_what_is_read_before_the_messages(changed):
     """Other models, schemas and tools are other prefixes."""
     assert prompt_cache_key(TERMS, LONG) != prompt_cache_key(replace(TERMS, **changed), LONG)

@@ -87,3 +87,11 @@ def test_odd_values_are_refused_by_name(name, value):
     """The message names the option and what was found."""
     with pytest.raises(OptionError, match=name):
         terms_of(**NAMED, **{name: value})
+
+
+def test_a_service_tier_is_one_that_the_provider_has():
+    """Who has none says so, and who has others names them."""
+    assert "flex" == terms_of(**NAMED, service_tier="flex", service_tiers=["auto", "flex"]).service_tier
+    for tiers, says in (([], "it has none"), (["auto", "fast"], "it has 'auto', 'fast'")):
+        with pytest.raises(OptionError, match=says):
+            terms_of(**NAMED, service_tier="flex", service_tiers=tiers)

@@ -128,3 +128,12 @@ def test_what_was_accepted_within_a_minute_is_known():
 
     assert 0.0 == none
     assert 54.0 == pytest.approx(hearing.accepted(NOW + 100), abs=2.0)
+
+
+def test_a_limit_that_is_known_to_be_one_per_day_is_never_taken_for_another():
+    """A provider's row says so, and a headers' reset under a minute does not mislead."""
+    tempo = Tempo()
+
+    news = Hearing(tempo, "day").learn(stated(14_399, limit=14_400.0, reset="6s"), NOW)
+
+    assert (False, 0.0) == (news, tempo.stated[0])

@@ -231,3 +231,49 @@ def test_prices_that_are_none_are_refused(prices, said):
     """With what was found, before anything is sent."""
     with pytest.raises(dfllm.OptionError, match=re.escape(said)):
         dfllm.configure(prices=prices)
+
+
+def tiered(*tiers):
+    """Return the models whose price is stated for one of these service tiers, with it."""
+    return [
+        (provider.id, model.id, tier)
+        for provider in data.providers
+        for model in provider.models
+        for tier in tiers
+        if provider.id in ("openai", "google")
+        and "tts" not in model.id
+        and any(dict(one.when) == {"service_tier": tier} for one in model.price_variants or ())
+    ][:12]
+
+
+@pytest.mark.parametrize(("provider", "model", "tier"), tiered("flex", "priority"))
+def test_a_service_tiers_price_is_that_of_the_data(provider, model, tier):
+    """Flex costs less than the plain tier, priority more."""
+    plain, price = pricer(provider, model), pricer(provider, model, tier=tier)
+    used = Response("", tokens_in=1_000, tokens_out=100)
+
+    told = calc_price(
+        Usage(input_tokens=1_000, output_tokens=100),
+        model,
+        provider_id=provider,
+        price_context={"service_tier": tier},
+    )
+
+    assert round(told.total_price * 10**9) == price(used)
+    assert (price(used) < plain(used)) == (tier == "flex")
+
+
+@pytest.mark.parametrize("tier", ["auto", "default", "standard", "standard_only", "on_demand"])
+def test_plain_tiers_have_the_plain_price(tier):
+    """Under whatever name."""
+    used = Response("", tokens_in=1_000, tokens_out=100)
+
+    assert pricer("openai", "gpt-4o-mini")(used) == pricer("openai", "gpt-4o-mini", tier=tier)(used)
+
+
+def test_a_tiers_price_that_is_not_stated_is_unknown():
+    """And no half of another is guessed; what the user tells is believed."""
+    used = Response("", tokens_in=1_000, tokens_out=0)
+
+    assert None is pricer("aws", "amazon.nova-lite-v1:0", tier="flex")(used)
+    assert 1_000_000 == pricer("aws", "x", {"input": 1.0, "output": 4.0}, tier="flex")(used)

@@ -10,6 +10,7 @@ import pytest
 
 from dfllm._core.errors import KeyMissing, OptionError
 from dfllm._run import settings
+from dfllm._run.registering import register_provider
 from dfllm._run.settings import (
     Limits,
     Settings,
@@ -18,7 +19,6 @@ from dfllm._run.settings import (
     endpoint_of,
     options,
     providers,
-    register_provider,
 )
 
 KEY = "sk-canary-0123456789"
@@ -404,7 +404,7 @@ def test_provider_may_be_registered_again():
         ("a/b", {}, "letters, digits"),
         ("a:b", {}, "letters, digits"),
         ("a b", {}, "letters, digits"),
-        ("lab", {"dialect": "telnet"}, "No dialect is called 'telnet'; there are anthropic, gemini, openai"),
+        ("lab", {"dialect": "telnet"}, "No dialect is called 'telnet'; there are anthropic, converse, gemini, openai"),
         ("lab", {"dialect": "gemini", "max_tokens_field": "most"}, "is for the dialect 'openai'"),
     ],
 )

@@ -22,7 +22,7 @@ FULL = replace(
     stop=("\n",),
     reasoning="low",
     schema=response_format('{"type":"object","properties":{"a":{"type":"string"}},"required":["a"]}', strict=True),
-    extra='{"service_tier":"standard_only"}',
+    service_tier="standard_only",
 )
 
 
@@ -172,3 +172,17 @@ def test_errors_of_its_own(status, kind, message, expected):
     error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_1"}
 
     assert expected == read(status, {}, packed(error)).type
+
+
+def test_reasoning_may_be_a_budget():
+    """For older models, which know only that; it has to leave room for an answer."""
+    sent = json.loads(encode(Request(replace(TERMS, reasoning="2048"), ASK)))
+
+    assert ({"type": "enabled", "budget_tokens": 2048}, None) == (sent["thinking"], sent.get("output_config"))
+
+
+@pytest.mark.parametrize("budget", ["0", "1023", "8192", "10000"])
+def test_a_budget_that_leaves_no_room_is_refused(budget):
+    """The API wants 1024 at least, and less than the limit of the whole answer."""
+    with pytest.raises(OptionError, match="from 1024 to below max_tokens, which is 8192"):
+        encode(Request(replace(TERMS, reasoning=budget), ASK))

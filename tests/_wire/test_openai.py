@@ -30,8 +30,11 @@ FULL = replace(
     seed_field="random_seed",
     reasoning="low",
     schema=response_format('{"type":"object","properties":{},"required":[],"additionalProperties":false}', strict=True),
-    extra='{"service_tier":"flex"}',
+    extra='{"top_k":1}',
+    service_tier="flex",
     prompt_cache_key="dfllm-1",
+    tools='[{"type":"function","function":{"name":"look","parameters":{"type":"object","properties":{}}}}]',
+    tool_choice="look",
 )
 
 
@@ -92,7 +95,12 @@ def test_full_body_holds_every_term():
             },
         },
         "service_tier": "flex",
+        "top_k": 1,
         "prompt_cache_key": "dfllm-1",
+        "tools": [
+            {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+        ],
+        "tool_choice": {"type": "function", "function": {"name": "look"}},
     } == sent
 
 
@@ -114,7 +122,7 @@ def test_bodies_differ_in_nothing_that_is_not_in_the_key(name):
     changed = {field for field in sent | less_sent if sent.get(field) != less_sent.get(field)}
 
     assert changed
-    assert (key_of(asked) == key_of(other)) == (changed <= {"prompt_cache_key"})
+    assert (key_of(asked) == key_of(other)) == (changed <= {"prompt_cache_key", "service_tier"})
 
 
 def test_rows_begin_alike_up_to_their_first_value():
@@ -188,7 +196,7 @@ ANSWERS = {
     "tool call": (
         body(choice={"finish_reason": "tool_calls"}, message={"content": None, "tool_calls": [{"id": "1"}]}),
         "InvalidOutput",
-        "function call",
+        "a call names no tool",
         "paid",
         True,
     ),

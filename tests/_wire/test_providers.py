@@ -8,7 +8,7 @@ import pytest
 
 from dfllm._core.errors import ProviderUnknown
 from dfllm._wire.dialects import DIALECTS
-from dfllm._wire.providers import PROVIDERS, Provider, identity_of, rule_at, split
+from dfllm._wire.providers import PROVIDERS, Provider, identity_of, placed, rule_at, split
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,37 @@ def test_elsewhere_a_provider_counts_as_its_row_says(base_url):
     providers = PROVIDERS["openai"], Provider("lab", "openai", base_url, built_in=False), PROVIDERS["vllm"]
 
     assert ["openai", "openai", "none"] == [rule_at(provider, base_url) for provider in providers]
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("europe-west4", "europe-west4-aiplatform.googleapis.com"),
+        ("global", "aiplatform.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+        ("us", "aiplatform.us.rep.googleapis.com"),
+    ],
+)
+def test_a_cloud_is_where_its_location_says(location, host):
+    """Also behind another host, where a user has moved it."""
+    vertex = placed(PROVIDERS["vertex"], {"project": "p", "location": location})
+
+    assert f"https://{host}/v1/projects/p/locations/{location}" == vertex.base_url
+    assert f"/v1/projects/p/locations/{location}" == vertex.url_suffix
+
+
+def test_wherever_a_cloud_is_its_identity_is_its_name():
+    """Only another base URL makes it another provider."""
+    here, there = (placed(PROVIDERS["bedrock"], {"region": region}) for region in ("us-east-1", "eu-central-1"))
+
+    assert "bedrock" == identity_of(here, here.base_url) == identity_of(there, there.base_url)
+    assert "bedrock https://proxy.example.com" == identity_of(here, "https://proxy.example.com")
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect"),
+    [("vertex/gemini-pro", "vertex-gemini"), ("vertex/claude-opus", "vertex-claude"), ("bedrock/claude", "converse")],
+)
+def test_some_providers_speak_otherwise_with_some_models(model, dialect):
+    """The beginning of the name says which."""
+    assert dialect == split(model, PROVIDERS)[0].dialect

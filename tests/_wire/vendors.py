@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import pydantic
+import pytest
 from anthropic.types import Message
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
-from google.genai.types import Content, GenerateContentResponse, GenerationConfig
+from google.genai.types import Content, GenerateContentResponse, GenerationConfig, ServiceTier, Tool, ToolConfig
 from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from openai.types.responses import Response
@@ -37,6 +38,9 @@ class Vendor:
         filtered_as: what a filtered answer ends as.
         quota: the error of an account without money, with its status.
         fields: of an answer, those that are read.
+        written: of a plain answer, the input tokens that were written to a cache.
+        reasoning: and the output tokens that were reasoning.
+        model: and who served it, where it says so.
     """
 
     plain: Mapping[str, Any]
@@ -56,6 +60,9 @@ class Vendor:
     unsupported: tuple[str, ...] = ()
     filtered_as: str = "ContentFiltered"
     fields: tuple[str, ...] = ()
+    written: int = 0
+    reasoning: int = 1
+    model: str | None = MODEL
 
 
 class GeminiRequest(pydantic.BaseModel, extra="forbid", alias_generator=to_camel):
@@ -64,6 +71,9 @@ class GeminiRequest(pydantic.BaseModel, extra="forbid", alias_generator=to_camel
     contents: list[Content]
     system_instruction: Content | None = None
     generation_config: GenerationConfig | None = None
+    tools: list[Tool] | None = None
+    tool_config: ToolConfig | None = None
+    service_tier: ServiceTier | None = None
 
 
 def _completion(content: str | None = TEXT, finish: str = "stop", **message: Any) -> dict[str, Any]:
@@ -153,6 +163,7 @@ ANTHROPIC = Vendor(
     unsupported=("seed",),
     filtered_as="Refused",
     fields=("content", "usage", "error", "model", "stop_reason", "stop_details"),
+    written=3,
 )
 
 
@@ -247,11 +258,82 @@ RESPONSES = Vendor(
     fields=("status", "output", "usage", "error", "model", "incomplete_details"),
 )
 
+
+def _converse(content: list[dict[str, Any]] | None = None, stop: str = "end_turn") -> dict[str, Any]:
+    thought = {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}
+    said = [thought, {"text": "In "}, {"text": "Norway."}]
+    return {
+        "output": {"message": {"role": "assistant", "content": said if content is None else content}},
+        "stopReason": stop,
+        "usage": {
+            "inputTokens": 7,
+            "cacheReadInputTokens": 2,
+            "cacheWriteInputTokens": 3,
+            "outputTokens": 4,
+            "totalTokens": 16,
+        },
+        "metrics": {"latencyMs": 5},
+    }
+
+
+def _by_botocore(which: str) -> Any:
+    """Return what checks a value by AWS's own description of the API; its client has no types."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        session = pytest.importorskip("botocore.session")
+        validate = pytest.importorskip("botocore.validate")
+        operation = session.Session().get_service_model("bedrock-runtime").operation_model("Converse")
+        in_path = {"modelId": "m"} if which == "input_shape" else {}
+        report = validate.ParamValidator().validate(value | in_path, getattr(operation, which))
+        assert "" == report.generate_report()
+        return value
+
+    return check
+
+
+CONVERSE = Vendor(
+    plain=_converse(),
+    refused=None,
+    cut=_converse(stop="max_tokens"),
+    filtered=_converse([], "guardrail_intervened"),
+    empty=_converse([{"text": " "}]),
+    called=_converse([{"toolUse": {"toolUseId": "t", "name": "look", "input": {}}}], "tool_use"),
+    mute={name: value for name, value in _converse().items() if name not in ("output", "stopReason")},
+    usage="usage",
+    finish="end_turn",
+    error=lambda status, message: {"message": message},
+    request_id="x-amzn-requestid",
+    asked=pydantic.TypeAdapter(Annotated[dict[str, Any], pydantic.AfterValidator(_by_botocore("input_shape"))]),
+    answer=pydantic.TypeAdapter(Annotated[dict[str, Any], pydantic.AfterValidator(_by_botocore("output_shape"))]),
+    quota=(400, {"__type": "ServiceQuotaExceededException", "message": "x"}),
+    unsupported=("seed",),
+    fields=("output", "usage", "stopReason", "message", "__type"),
+    written=3,
+    reasoning=0,
+    model=None,
+)
+
+
+def _on_vertex(body: Any, check: Any) -> Any:
+    """Check a message as Anthropic's client makes it for Google's cloud: with a version in place of the model."""
+    rest = {name: value for name, value in body.items() if name != "anthropic_version"}
+    assert "vertex-2023-10-16" == body["anthropic_version"]
+    assert "model" not in rest
+    checked = check(rest | {"model": MODEL})
+    return {name: value for name, value in checked.items() if name != "model"} | {"anthropic_version": "as above"}
+
+
 VENDORS: Mapping[str, Vendor] = {
     "openai": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "openai-responses": RESPONSES,
+    "converse": CONVERSE,
+    "vertex-gemini": GEMINI,
+    "vertex-claude": replace(
+        ANTHROPIC,
+        asked=pydantic.TypeAdapter(Annotated[MessageCreateParamsNonStreaming, pydantic.WrapValidator(_on_vertex)]),
+    ),
 }
 
 

@@ -57,7 +57,7 @@ def test_value_in_front_leaves_nothing():
         {"model": "large"},
         {"prompt_cache_key": "k"},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}},
-        {"tools": [{"type": "function"}]},
+        {"tools": [{"type": "function", "function": {"name": "look"}}]},
     ],
 )
 def test_other_models_keys_and_forms_know_nothing(other):

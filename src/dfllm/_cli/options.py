@@ -60,6 +60,19 @@ def read_schema(context: click.Context, option: click.Parameter, value: str | No
     return labels
 
 
+def read_tools(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+    """Return a list of JSON tools.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    named = value is not None and value.endswith(".json") and not value.startswith("@")
+    found = read_json(context, option, f"@{value}" if named else value)
+    if found is not None and not isinstance(found, list):
+        raise click.BadParameter("it takes a list of objects with name, description and parameters.")
+    return found
+
+
 def read_template(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Return a template, or that in the file it names behind an @.
 
@@ -90,8 +103,8 @@ _KIND = {"type": click.Choice(KINDS)}
 _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     (
         ["-p", "--prompt"],
-        {"required": True, "metavar": "TEXT|FILE.j2|@FILE", "callback": read_template},
-        "The prompt: a template whose variables are the columns, or a file with one.",
+        {"metavar": "TEXT|FILE.j2|@FILE", "callback": read_template},
+        "The prompt: a template whose variables are the columns, or a file with one. --messages may do without.",
     ),
     (
         ["-m", "--model"],
@@ -136,6 +149,26 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         ["--images"],
         {"multiple": True, "metavar": "COLUMN"},
         "A column of images to show: paths, or https URLs, which the provider fetches. May be given again.",
+    ),
+    (
+        ["--files"],
+        {"multiple": True, "metavar": "COLUMN"},
+        "A column of files to show: paths to PDFs, or https URLs, which the provider fetches. May be given again.",
+    ),
+    (
+        ["--messages"],
+        {"metavar": "COLUMN"},
+        "A column of conversations, each a JSON list of objects with role and content; the prompt goes on with them.",
+    ),
+    (
+        ["--tools"],
+        {"metavar": "FILE.json|@FILE", "callback": read_tools},
+        "What the model may ask to be called: a list of name, description and parameters. Its calls go to NAME_calls.",
+    ),
+    (
+        ["--tool-choice"],
+        {"metavar": "WORD|TOOL"},
+        "auto, required, none, or the name of the tool to be called.",
     ),
     (["--max-tokens"], {"type": int, "metavar": "N"}, "The most output tokens, reasoning included."),
     (["--temperature"], {"type": float, "metavar": "X"}, "Sampling temperature."),

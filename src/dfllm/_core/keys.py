@@ -31,7 +31,7 @@ _TEXT = re.compile(rf"k{VERSION}[0-9a-f]{{40}}")
 
 #: Terms that travel with a question and decide nothing about its answer: another value, the same key. The list is
 #: closed: what is not in it is in the key.
-WIRE_ONLY = frozenset({"prompt_cache_key"})
+WIRE_ONLY = frozenset({"prompt_cache_key", "service_tier"})
 _encode = msgspec.json.Encoder().encode
 
 

@@ -14,7 +14,9 @@ def mending(messages: Messages, failure: Failure) -> Messages | None:
         messages: what was asked.
         failure: what the answer came to.
     """
-    if failure.type not in ("InvalidOutput", "EmptyResponse") or failure.reason == "function call":
+    if failure.type not in ("InvalidOutput", "EmptyResponse") or failure.reason.startswith("function call"):
+        return None
+    if failure.response is not None and failure.response.calls is not None:
         return None
     said = _sendable(failure.response.text) if failure.response is not None else ""
     wrong = f"This answer cannot be used: {_sendable(failure.reason)}."

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from dfllm._core.types import Failure, Outcome
+from dfllm._core.types import Failure, Outcome, Response
 
 Cell: TypeAlias = str | int | float | bool | None
 Cells: TypeAlias = tuple[Cell, ...]
@@ -33,8 +33,17 @@ def parse(text: str) -> Any:
     if not stripped.startswith(("{", "[", '"')):
         fenced = _FENCE.search(stripped)
         stripped = fenced.group(1).strip() if fenced else stripped[_first(stripped) : _last(stripped)] or stripped
+    return strictly(stripped)
+
+
+def strictly(text: str) -> Any:
+    """Return the JSON value that a text is.
+
+    Raises:
+        OutputError: no JSON, or JSON that readers disagree about: NaN, doubled keys, depth over 64.
+    """
     try:
-        value = json.loads(stripped, object_pairs_hook=_once_each, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise OutputError("not JSON") from error
     if _deeper(value, _DEEPEST):
@@ -84,6 +93,7 @@ def interpreter(read: Callable[[str], Cells] | None) -> Callable[[Outcome], tupl
 
     Without a reader the one cell is the text, also of an answer cut short. With one, text that it
     refuses turns an answer into a failure; nothing of this is stored, so another schema reads it anew.
+    An answer that calls what was never offered is a failure as well.
     """
     if read is None:
         return _as_text
@@ -92,6 +102,8 @@ def interpreter(read: Callable[[str], Cells] | None) -> Callable[[Outcome], tupl
     def interpret(outcome: Outcome) -> tuple[Outcome, Cells | None]:
         if isinstance(outcome, Failure):
             return outcome, None
+        if outcome.calls is not None:
+            return _unasked(outcome), None
         text = outcome.text
         cells = remembered.get(text)
         if cells is None:
@@ -111,4 +123,10 @@ def _as_text(outcome: Outcome) -> tuple[Outcome, Cells | None]:
     if isinstance(outcome, Failure):
         partial = outcome.response if outcome.type == "Truncated" else None
         return outcome, (partial.text,) if partial is not None and partial.text else None
+    if outcome.calls is not None:
+        return _unasked(outcome), None
     return outcome, (outcome.text,)
+
+
+def _unasked(response: Response) -> Failure:
+    return Failure("InvalidOutput", "function call", "paid", response=response)

@@ -50,13 +50,14 @@ def shared_of(terms: Terms, prefix: Messages, fixed_bytes: int) -> Shared:
 def prompt_cache_key(terms: Terms, prefix: Messages) -> str | None:
     """Return the key under which a provider is to keep this prefix; None where it is too short to be kept.
 
-    It depends on what a prefix is read by, which is the model, the schema, the tools that `extra` may hold, and the
+    It depends on what a prefix is read by, which is the model, the schema, the tools, whatever `extra` holds, and the
     messages. So all rows of a frame have one key, other runs of the same prompt have it too, and temperature or
     another length of answer do not part them.
     """
     if _size(terms, prefix) < LEAST_TOKENS * _DENSEST_BYTES_A_TOKEN:
         return None
     read = [terms.model, terms.schema, terms.extra, [[message.role, message.content] for message in prefix]]
+    read += [terms.tools] if terms.tools is not None else []
     return f"dfllm-{hashlib.sha256(canonical(read).encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
@@ -92,5 +93,5 @@ def advice(shared: Shared, answers: int, tokens_in: int, tokens_cached: int) -> 
 
 def _size(terms: Terms, prefix: Messages) -> int:
     """Return the bytes that are read before anything of a row is."""
-    texts = [terms.schema or "", *(message.content for message in prefix)]
+    texts = [terms.schema or "", terms.tools or "", *(message.content for message in prefix)]
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from dfllm._core.errors import OptionError
 from dfllm._core.inputs import has_surrogate
 from dfllm._core.output import Cell, OutputError, cell, parse
-from dfllm._core.strict import Kind, is_open, kind_of, lost_ref, nullable, strict
+from dfllm._core.strict import Kind, emptied, fills, is_open, kind_of, lost_ref, nullable, strict
 
 if TYPE_CHECKING:
     import pydantic  # takes longer to import than all of ours: only those who ask for a schema pay for it
@@ -150,10 +150,12 @@ def _model(model: type[pydantic.BaseModel]) -> Schema:
     if not given:
         raise OptionError(f"{model.__name__} has no fields.")
     dropped = {name for name in given if name not in asked.get("required", ()) and not nullable(given[name], asked)}
+    deep = fills(asked, asked)
 
     def check(value: Any) -> Mapping[str, Any]:
-        if isinstance(value, dict):
-            # Strict providers must answer every field: null stands for "left out" where null itself is not allowed.
+        if deep:
+            value = emptied(value, asked, asked)
+        if isinstance(value, dict):  # once more, since an answer may lack a field or have one more
             value = {name: item for name, item in value.items() if item is not None or name not in dropped}
         try:
             return model.model_validate(value).model_dump(mode="json", by_alias=True)
@@ -183,10 +185,13 @@ def _json_schema(given: Mapping[str, Any]) -> Schema:
     whole = dict(asked)
     single = "properties" not in whole
     validator = cls(asked)
+    deep = fills(asked, asked)
 
     def check(value: Any) -> Mapping[str, Any]:
         if single and isinstance(value, dict) and set(value) == {ONLY}:
             value = value[ONLY]
+        if deep:
+            value = emptied(value, asked, asked)
         if not single and isinstance(value, dict):
             kept = whole.get("required", ())
             value = {name: item for name, item in value.items() if item is not None or name in kept}

@@ -80,7 +80,7 @@ def is_open(schema: Any) -> bool:
         return True
     free = schema.get("additionalProperties", False)
     unknown = {"allOf", "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "patternProperties"}
-    if free not in (False, None) or unknown & set(schema) or "oneOf" in schema:
+    if free not in (False, None) or unknown & set(schema) or {"oneOf", "prefixItems"} & set(schema):
         return True
     inner = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
     inner += [*schema.get("definitions", {}).values(), schema.get("items"), *schema.get("anyOf", [])]
@@ -118,3 +118,53 @@ def _or_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         return schema
     inner = schema.get("anyOf", [schema])
     return {"anyOf": [*inner, {"type": "null"}]}
+
+
+def fills(schema: Any, root: Mapping[str, Any]) -> bool:
+    """Return whether the strict form of a schema has nulls for what the user's own form leaves out."""
+    if isinstance(schema, list):
+        return any(fills(one, root) for one in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    needed = schema.get("required", ())
+    properties = schema.get("properties", {})
+    if any(name not in needed and not nullable(inner, root) for name, inner in properties.items()):
+        return True
+    inner = [*properties.values(), *schema.get("$defs", {}).values(), *schema.get("definitions", {}).values()]
+    return fills([*inner, schema.get("items"), *schema.get("anyOf", []), *schema.get("oneOf", [])], root)
+
+
+def emptied(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """Return an answer in the strict form as it is in the user's own.
+
+    Strict providers must answer every field: null stands for "left out" where null itself is not allowed. What is in
+    neither form stays as it is, for whoever checks it to complain of.
+    """
+    if isinstance(value, list):
+        items = next((one["items"] for one in _choices(schema, root) if isinstance(one.get("items"), Mapping)), None)
+        return value if items is None else [emptied(item, items, root) for item in value]
+    if not isinstance(value, dict):
+        return value
+    meant = next((one for one in _choices(schema, root) if _may_be(value, one, root)), None)
+    if meant is None:
+        return value
+    needed, properties = meant.get("required", ()), meant["properties"]
+    return {
+        name: emptied(item, properties[name], root)
+        for name, item in value.items()
+        if item is not None or name in needed or nullable(properties[name], root)
+    }
+
+
+def _may_be(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether an object is of this one of several forms: it has its properties, and the constants that tell them."""
+    properties = schema.get("properties", {})
+    if not properties or value.keys() != properties.keys():
+        return False
+    for name, inner in properties.items():
+        told = _target(inner, root)
+        if "const" in told and value[name] != told["const"]:
+            return False
+        if "enum" in told and value[name] is not None and value[name] not in told["enum"]:
+            return False
+    return True

@@ -28,6 +28,10 @@ def terms_of(
     reasoning: str | None = None,
     schema: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    tools: str | None = None,
+    tool_choice: str | None = None,
+    service_tier: str | None = None,
+    service_tiers: Sequence[str] = (),
 ) -> Terms:
     """Return the Terms these options make.
 
@@ -48,8 +52,11 @@ def terms_of(
         reasoning=_word("reasoning", reasoning),
         schema=schema,
         extra=_json(extra),
+        tools=tools,
+        tool_choice=tool_choice,
+        service_tier=_tier(provider, service_tier, service_tiers),
     )
-    for name in ("model", "stop", "reasoning", "schema", "extra"):
+    for name in ("model", "stop", "reasoning", "schema", "extra", "tools"):
         if has_surrogate(canonical(getattr(terms, name))):
             raise OptionError(f"{name} holds a lone surrogate, which no request could carry.")
     return terms
@@ -77,6 +84,13 @@ def _word(name: str, value: Any) -> str | None:
     if not isinstance(value, str) or not value:
         raise OptionError(f"{name} takes the provider's word for it, such as 'low' or 'high'; found {value!r}.")
     return value
+
+
+def _tier(provider: str, tier: str | None, known: Sequence[str]) -> str | None:
+    if tier is not None and tier not in known:
+        has = f"it has {', '.join(map(repr, known))}" if known else "it has none; set it to None there"
+        raise OptionError(f"service_tier={tier!r} does not fit {provider}: {has}.")
+    return tier
 
 
 def _stops(stop: Any) -> tuple[str, ...] | None:

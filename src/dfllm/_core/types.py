@@ -43,6 +43,28 @@ class Illustrated(Message, frozen=True, gc=False, array_like=True):
     images: tuple[str, ...] = ()
 
 
+class Part(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A piece of a turn.
+
+    Attributes:
+        kind: ``"text"``, ``"image"`` or ``"file"``.
+        value: the text; of the others the https or data URL.
+    """
+
+    kind: str
+    value: str
+
+
+class Parted(Message, frozen=True, gc=False, array_like=True):
+    """A turn of several parts, where their order or kind is such that `Illustrated` could not hold it.
+
+    Attributes:
+        parts: what is shown and said, in its order; `content` is all of the text.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+
 Messages: TypeAlias = tuple[Message, ...]
 
 
@@ -78,6 +100,9 @@ class Terms:
         extra: canonical JSON of what the user adds to the body.
         prompt_cache_key: where the provider is to look for a prefix it has kept; it decides no answer.
         seed_field: what this provider calls the seed on the wire.
+        tools: JSON of the tools as they are sent.
+        tool_choice: whether tools are to be called: ``auto``, ``required``, ``none`` or the name of one.
+        service_tier: how soon and at which price the provider is to answer; it decides no answer.
     """
 
     provider: str
@@ -94,6 +119,9 @@ class Terms:
     extra: str | None = None
     prompt_cache_key: str | None = None
     seed_field: str = "seed"
+    tools: str | None = None
+    tool_choice: str | None = None
+    service_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +149,8 @@ class Response(msgspec.Struct, frozen=True, gc=False):
         tokens_reasoning: output tokens nobody sees.
         model: the model that served it.
         tokens_written: input tokens written to the provider's cache, where it bills them apart.
+        calls: JSON of the tools it wants to be called, in the order said: a list of objects with ``name``,
+            ``arguments`` and ``id``; None where there are none.
     """
 
     text: str
@@ -131,6 +161,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     tokens_reasoning: int = 0
     model: str | None = None
     tokens_written: int = 0
+    calls: str | None = None
 
 
 FailureType: TypeAlias = Literal[

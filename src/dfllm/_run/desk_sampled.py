@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import NamedTuple, cast
 
 from dfllm._core.keys import sampler
-from dfllm._core.output import Cells, interpreter
+from dfllm._core.output import Cells
 from dfllm._core.types import Failure, Key, Messages, Outcome, Response
 from dfllm._run.desk import Desk, Missing, Order, Settled, Window
 from dfllm._run.store import Store
@@ -43,12 +43,7 @@ class SampledDesk(Desk):
         super().__init__(order, store)
         self._keys_of = sampler(order.terms)
         self._others = [
-            _Other(
-                sampler(other.terms),
-                other.dialect.decode,
-                interpreter(other.schema.read if other.schema else None),
-                other.since,
-            )
+            _Other(sampler(other.terms), other.dialect.decode, Desk(other, store).interpret, other.since)
             for other in order.others
         ]
 

@@ -6,6 +6,7 @@ import math
 
 from dfllm._core.tempo import Left, Tempo
 from dfllm._core.trail import Trail
+from dfllm._wire.providers import Window
 from dfllm._wire.ratelimits import Stated
 
 #: A limit that takes longer than this to be whole again is not one per minute; a second for the answer's way.
@@ -18,14 +19,15 @@ class Hearing:
 
     Args:
         tempo: what learns.
+        requests_per: the window of the requests that are stated, where it is known beforehand.
     """
 
     __slots__ = ("_looked_at", "_per_day", "_tempo", "_trail")
 
-    def __init__(self, tempo: Tempo) -> None:
+    def __init__(self, tempo: Tempo, requests_per: Window = "minute") -> None:
         self._tempo = tempo
         self._trail = Trail()
-        self._per_day: set[int] = set()
+        self._per_day: set[int] = {0} if requests_per == "day" else set()
         self._looked_at = -math.inf
 
     def begin(self) -> None:

@@ -20,6 +20,7 @@ from dfllm._run.hearing import Hearing
 from dfllm._run.lease import Lease, Shared
 from dfllm._run.line import EARLY_SECONDS, Line, Ticket, Turn, Waiter
 from dfllm._run.seat import FREE, Seat, TooLarge
+from dfllm._wire.providers import Window
 from dfllm._wire.ratelimits import read
 
 __all__ = ["Gate", "LimitUse", "Pace", "Seat", "Ticket", "TooLarge"]
@@ -63,6 +64,7 @@ class Pace:
         uniform: Callable[[], float] = random.random,
         *,
         rule: Rule = "none",
+        requests_per: Window = "minute",
         share: Callable[[Tempo], Shared | None] | None = None,
     ) -> None:
         self._clock = clock
@@ -74,7 +76,7 @@ class Pace:
         self._shared = Lease(self._tempo, clock)
         self._flight = Flight()
         self._meter = Meter()
-        self._hearing = Hearing(self._tempo)
+        self._hearing = Hearing(self._tempo, requests_per)
         self._line = Line(clock, self._reserve)
         self._seats: dict[Seat, Given] = {}
         self._mean = [1.0, 0.0, 0.0]

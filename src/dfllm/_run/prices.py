@@ -50,7 +50,14 @@ def checked_prices(prices: Any) -> Mapping[str, Mapping[str, float]]:
 Price: TypeAlias = Callable[[Response], int | None]
 
 
-def pricer(provider: str | None, model: str, given: Mapping[str, float] | None = None, *, batch: bool = False) -> Price:
+def pricer(
+    provider: str | None,
+    model: str,
+    given: Mapping[str, float] | None = None,
+    *,
+    batch: bool = False,
+    tier: str | None = None,
+) -> Price:
     """Return the function from a response to its cost; None where the price or the usage is unknown.
 
     Args:
@@ -58,6 +65,7 @@ def pricer(provider: str | None, model: str, given: Mapping[str, float] | None =
         model: the model asked for.
         given: the user's own prices, which go before all others.
         batch: whether it is the batch price; one that is not stated is unknown, and no half of the other is guessed.
+        tier: the service tier that is asked for, whose price is unknown, too, where it is not stated.
     """
     rates: list[Price] = [_given(given, batch=batch)] if given is not None else []
     if provider is None and not rates:
@@ -68,7 +76,7 @@ def pricer(provider: str | None, model: str, given: Mapping[str, float] | None =
             return None
         if not rates:
             # At the first answer, not before: importing the data takes a quarter of a second.
-            rates.append(_rates(str(provider), model, _BATCH if batch else None))
+            rates.append(_rates(str(provider), model, _BATCH if batch else _tiered(tier)))
         return rates[0](response)
 
     return price
@@ -131,6 +139,13 @@ def _unknown(response: Response) -> None:
 
 
 _BATCH: Mapping[str, str] = {"processing": "batch"}
+#: Tiers at the plain price.
+_PLAIN_TIERS = frozenset({"auto", "default", "standard", "standard_only", "on_demand"})
+
+
+def _tiered(tier: str | None) -> Mapping[str, str] | None:
+    """Return what the price data calls this tier; None is the plain price."""
+    return None if tier is None or tier in _PLAIN_TIERS else {"service_tier": tier}
 
 
 def _found(provider: str, model: str) -> Any:
@@ -148,11 +163,11 @@ def _whole(found: Any, context: Mapping[str, str] | None) -> Any:
     return found.get_prices(now, context) if context else found.get_prices(now)
 
 
-def _has_batch(found: Any) -> bool:
-    """Whether a batch price is stated. Where none is, the data's own calculation gives the full price, in silence."""
+def _has(found: Any, context: Mapping[str, str]) -> bool:
+    """Whether such a price is stated. Where none is, the data's own calculation gives the full price, in silence."""
     now = datetime.now(UTC)
     return any(
-        dict(one.when) == _BATCH and (one.constraint is None or one.constraint.active(now))
+        dict(one.when) == context and (one.constraint is None or one.constraint.active(now))
         for one in getattr(found, "price_variants", None) or ()
     )
 
@@ -179,7 +194,7 @@ def _list(prices: Any) -> list[Any]:
 
 def _rates(provider: str, model: str, context: Mapping[str, str] | None) -> Price:
     model_found = _found(provider, model)
-    if model_found is None or (context is not None and not _has_batch(model_found)):
+    if model_found is None or (context is not None and not _has(model_found, context)):
         return _unknown
     found = _whole(model_found, context)
     rate_in, most_in = _flat(found.input_mtok)

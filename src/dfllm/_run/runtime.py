@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,11 +29,13 @@ from dfllm._run.pace import Pace
 from dfllm._run.prices import Price, pricer, surcharge_of
 from dfllm._run.secret import echoes
 from dfllm._run.settings import Endpoint, Settings
+from dfllm._run.signing import Signer, signing
 from dfllm._run.store import Store
 from dfllm._run.store_files import identity_of
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.tally import Tally
 from dfllm._wire.providers import model_names
+from dfllm._wire.tools import has_tools
 
 if TYPE_CHECKING:
     from dfllm._run.http import Answer, Http, Route
@@ -44,6 +47,8 @@ _MANY = 500
 _MOST = 4_000
 #: A request for a better answer has the answer and what is wrong with it behind the rest.
 _MENDING_TURNS = 2
+#: Providers explain tools to the model in words that no request shows, some hundreds of tokens.
+_TOOLS_TURNS = 64
 
 
 class Lane(NamedTuple):
@@ -131,7 +136,9 @@ class Runtime:
         """Return the gate and pace of one provider, model and key; to be called on the private loop."""
         what = endpoint, provider, model
         if what not in self._lanes:
-            self._lanes[what] = Lane(Gate(), Pace(rule=endpoint.charges, share=_sharing(endpoint, provider, model)))
+            share = _sharing(endpoint, provider, model)
+            pace = Pace(rule=endpoint.charges, requests_per=endpoint.requests_per, share=share)
+            self._lanes[what] = Lane(Gate(), pace)
         return self._lanes[what]
 
     def close(self) -> None:
@@ -215,7 +222,9 @@ def engine_for(
     observer = Observer(run, order.terms, base_url=endpoint.base_url, store=place, secret=endpoint.secret)
 
     def live(**doors: object) -> Live:
-        post = _poster(process.http(), target, settings.timeout, echoes(endpoint.secret))
+        signer = endpoint.signer
+        clean = echoes(endpoint.secret) if signer is None else signer.clean
+        post = _poster(process.http(), target, settings.timeout, clean, signer)
         lane = process.lane(endpoint, order.terms.provider, order.terms.model)
         return Live(
             post=post,
@@ -269,6 +278,7 @@ _PRICELESS = frozenset(
         *("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "top_k", "min_p", "top_a"),
         *("user", "metadata", "store", "safety_identifier", "verbosity", "logprobs", "top_logprobs", "safetySettings"),
         *("chat_template_kwargs", "guided_json", "guided_regex", "guided_choice", "truncation", "include"),
+        "structured_outputs",
     }
 )
 
@@ -296,10 +306,12 @@ def charges_of(
     """
     model = order.terms.model
     given = settings.prices.get(f"{order.terms.provider.partition(' ')[0]}/{model}")
-    price = pricer(price_as, model, given, batch=batch)
-    turns = order.prompt.turns + _MENDING_TURNS
+    price = pricer(price_as, model, given, batch=batch, tier=order.terms.service_tier)
+    # Turns that a row brings have, as JSON, more bytes about them than their tokens are.
+    turns = order.prompt.turns + _MENDING_TURNS + (_TOOLS_TURNS if has_tools(order.terms) else 0)
     surcharge = surcharge_of(price_as, model, given)
-    return price, most_of(price, messages=turns, tokens_out=order.terms.max_tokens, surcharge=surcharge)
+    tokens_out, bounded = order.terms.max_tokens, order.bounded
+    return price, most_of(price, messages=turns, tokens_out=tokens_out, surcharge=surcharge, bounded=bounded)
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:
@@ -316,13 +328,13 @@ def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionEr
 
 
 def _poster(
-    http: Http, target: Route, timeout: float, clean: Callable[[bytes], bytes]
+    http: Http, target: Route, timeout: float, clean: Callable[[bytes], bytes], signer: Signer | None = None
 ) -> Callable[[bytes], Awaitable[Answer | Failure]]:
     import httpx
 
     from dfllm._run.http_errors import failure_of
 
-    async def post(body: bytes) -> Answer | Failure:
+    async def send(target: Route, body: bytes) -> Answer | Failure:
         try:
             answer = await http.post(target, body, timeout)
         except httpx.HTTPError as error:
@@ -330,7 +342,7 @@ def _poster(
         # Before anyone keeps it, or reads an error's text in it.
         return answer if (found := clean(answer.body)) is answer.body else answer._replace(body=found)
 
-    return post
+    return partial(send, target) if signer is None else signing(signer, target, send)
 
 
 def _reader(order: Order) -> Callable[[int, Mapping[str, str], bytes], Outcome]:
@@ -346,6 +358,9 @@ def _reader(order: Order) -> Callable[[int, Mapping[str, str], bytes], Outcome]:
 def near_model(endpoint: Endpoint, order: Order) -> str:
     """Return a hint that names the nearest model the provider lists, or nothing; never raises."""
     import httpx
+
+    if not order.dialect.models_path:
+        return ""
 
     async def listed() -> list[str]:
         target = _route(order, endpoint, order.dialect.models_path)

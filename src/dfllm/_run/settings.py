@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
@@ -16,10 +16,11 @@ import platformdirs
 from dfllm._core.budget import Budget
 from dfllm._core.charges import Rule
 from dfllm._core.errors import KeyMissing, OptionError, listed, near
+from dfllm._run.clouds import signer_of, variable
 from dfllm._run.prices import checked_prices
 from dfllm._run.secret import Secret, Veiled
-from dfllm._wire.dialects import DIALECTS
-from dfllm._wire.providers import PROVIDERS, Provider, rule_at
+from dfllm._run.signing import Signer
+from dfllm._wire.providers import PROVIDERS, Provider, Window, rule_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,11 @@ class Settings:
         prices: what models cost, in USD per million tokens, where you know better than the price data.
         fetch_images: whether the https URLs of image columns are fetched here and sent as bytes, from public addresses
             only; else they are passed on and the provider fetches them.
+        fetch_files: the same of files.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
         prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
             does not.
+        service_tier: how soon and at which price to answer, in the provider's word, such as ``"flex"``.
     """
 
     model: str | None = None
@@ -101,8 +104,10 @@ class Settings:
     budget: Budget | None = None
     prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     fetch_images: bool = False
+    fetch_files: bool = False
     durability: Literal["normal", "full"] = "normal"
     prompt_caching: Literal["auto", "off"] = "auto"
+    service_tier: str | None = None
 
     @property
     def store_path(self) -> Path:
@@ -125,7 +130,7 @@ def configure(**settings: Any) -> None:
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
             ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``prices``,
-            ``fetch_images``, ``durability``, ``prompt_caching``.
+            ``fetch_images``, ``fetch_files``, ``durability``, ``prompt_caching``, ``service_tier``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -220,12 +225,14 @@ def _checked(name: str, value: Any) -> Any:
         "timeout": number and 0 < value < float("inf"),
         "progress": isinstance(value, bool),
         "fetch_images": isinstance(value, bool),
+        "fetch_files": isinstance(value, bool),
         "patience": number and value >= 0,
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "budget": isinstance(value, Budget),
         "durability": value in ("normal", "full"),
         "prompt_caching": value in ("auto", "off"),
+        "service_tier": isinstance(value, str) and bool(value),
     }
     if not fits.get(name, False):
         wants = {
@@ -240,9 +247,8 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _kind_of(name: str) -> str:
-    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool", "fetch_images": "bool"}.get(
-        name, "number"
-    )
+    kinds = {"model": "text such as 'openai/gpt-mini'", "store": "path", "service_tier": "word"}
+    return kinds.get(name, "bool" if name in ("progress", "fetch_images", "fetch_files") else "number")
 
 
 class Endpoint(NamedTuple):
@@ -252,11 +258,15 @@ class Endpoint(NamedTuple):
         base_url: without a trailing slash.
         secret: the API key, or None.
         charges: what its rate limits count.
+        requests_per: the window of the limit of requests that its headers state.
+        signer: what proves who asks, where that is no key.
     """
 
     base_url: str
     secret: Secret | None
     charges: Rule = "none"
+    requests_per: Window = "minute"
+    signer: Signer | None = None
 
 
 def providers() -> Mapping[str, Provider]:
@@ -264,54 +274,7 @@ def providers() -> Mapping[str, Provider]:
     return {**PROVIDERS, **_registered}
 
 
-def register_provider(
-    name: str,
-    *,
-    base_url: str,
-    dialect: str = "openai",
-    api_key_env: str | None = None,
-    max_tokens_field: str = "max_tokens",
-) -> None:
-    """Make a provider known that speaks a known dialect, such as any server compatible with OpenAI.
-
-    Answers are kept under the name and the base URL: two servers never share any.
-
-    Args:
-        name: what stands before the slash in ``model=``.
-        base_url: where it is, up to and without the dialect's own path.
-        dialect: the wire format: ``"openai"`` (``/chat/completions``), ``"openai-responses"`` (``/responses``),
-            ``"anthropic"`` (``/v1/messages``) or ``"gemini"`` (``/v1/models/...:generateContent``).
-        api_key_env: the environment variable that holds its API key; None where it wants none.
-        max_tokens_field: what it calls the limit of output tokens.
-
-    Raises:
-        OptionError: the name is taken by a built-in provider or cannot be one, the dialect is unknown, or the base URL
-            has a user, a password or a query in it.
-
-    Example:
-        >>> import dfllm
-        >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
-    """
-    base_url = Veiled(base_url)  # until it is known to hold no password
-    _check_bare(base_url, "base_url")
-    if name in PROVIDERS:
-        raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
-    if not name or not name.replace("-", "").replace("_", "").isalnum():
-        raise OptionError(f"A provider's name has letters, digits, - and _ only; found {name!r}.")
-    if dialect not in DIALECTS:
-        raise OptionError(f"No dialect is called {dialect!r}; there are {listed(sorted(DIALECTS))}.")
-    if max_tokens_field != "max_tokens" and dialect != "openai":
-        raise OptionError(f"max_tokens_field is for the dialect 'openai'; {dialect!r} has one name for it.")
-    _registered[name] = Provider(
-        name,
-        dialect,
-        str(base_url).rstrip("/"),
-        key_names=(api_key_env,) if api_key_env else (),
-        needs_key=api_key_env is not None,
-        max_tokens_field=max_tokens_field,
-        charges=DIALECTS[dialect].charges,
-        built_in=False,
-    )
+_KEYS_THAT_ARE_SENT = {"google": 0, "aws": 1}
 
 
 def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = True) -> Endpoint:
@@ -321,8 +284,8 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
         KeyMissing: it wants a key, one is needed, and no variable holds one.
         OptionError: a variable holds a base URL without a scheme, or one with a user, a password or a query.
     """
-    found: str = Veiled(_variable(provider.url_names))
-    _check_bare(found, " or ".join(provider.url_names))
+    found: str = Veiled(variable(provider.url_names))
+    check_bare(found, " or ".join(provider.url_names))
     found = str(found)
     if found and "://" not in found:
         if provider.name != "ollama":
@@ -331,8 +294,10 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = found.rstrip("/") + (provider.url_suffix if found and not found.endswith(provider.url_suffix) else "")
     if provider.name == "simulator" and not found:
         base_url = _simulator_url(settings.store_path.with_name("simulator-bill.db"))
-    secret = Secret(_variable(provider.key_names))
-    if provider.needs_key and needs_key and not secret:
+    # What the variables of some clouds hold is no key but a file's name, or half of one.
+    secret = Secret(variable(provider.key_names[: _KEYS_THAT_ARE_SENT.get(provider.signs)]))
+    signer = signer_of(provider) if provider.signs and needs_key and not secret else None
+    if provider.needs_key and needs_key and not secret and signer is None:
         raise KeyMissing(
             f"{provider.name} wants an API key and {' or '.join(provider.key_names)} is not set. "
             f"Set it in the environment before calling. (model='simulator/small' needs none.)"
@@ -340,15 +305,10 @@ def endpoint_of(provider: Provider, settings: Settings, *, needs_key: bool = Tru
     base_url = base_url or provider.base_url
     if not base_url:
         raise OptionError(f"{provider.name} is at no one place and {' or '.join(provider.url_names)} is not set.")
-    return Endpoint(base_url, secret or None, rule_at(provider, base_url))
+    return Endpoint(base_url, secret or None, rule_at(provider, base_url), provider.requests_per, signer)
 
 
-def _variable(names: Sequence[str]) -> str:
-    """Return what the first of these variables holds that holds anything."""
-    return next((text for name in names if (text := os.environ.get(name, "").strip())), "")
-
-
-def _check_bare(url: str, named: str) -> None:
+def check_bare(url: str, named: str) -> None:
     """Refuse what may be a key in a base URL, which is kept and shown; the message repeats none of it."""
     if not _is_bare(url):
         raise OptionError(

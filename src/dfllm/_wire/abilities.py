@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dfllm._wire.dialects import DIALECTS
+from dfllm._core.errors import OptionError
+from dfllm._core.tools import Tool
+from dfllm._wire.dialects import DIALECTS, Dialect, media_of
 from dfllm._wire.providers import Provider
 
-_HEAD = (
-    "| Provider | Dialect | Key | Where | Moved by | Schema | `seed` | `stop` | Prices |",
-    "|---|---|---|---|---|---|---|---|---|",
+_COLUMNS = (
+    *("Provider", "Dialect", "Key", "Where", "Moved by", "Schema", "Tools", "`seed`", "`stop`", "`reasoning`"),
+    *("Images", "Files", "Service tiers", "Prices"),
 )
+_HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS))
 
 
 class Abilities(NamedTuple):
@@ -24,9 +27,14 @@ class Abilities(NamedTuple):
         needs_key: whether it answers nobody without.
         base_url: where it is; empty where that is not one place.
         urls: variables that hold another base URL.
-        schema: whether answers can be held to a JSON schema.
+        schema: whether the provider holds answers to a JSON schema; where it does not, they are asked for it in words.
+        tools: whether tools can be offered.
         seed: whether it has a place for a seed.
         stop: whether it has a place for texts that end an answer.
+        reasoning: whether it has a place for how hard to think.
+        tiers: what it may be asked for as a service tier.
+        images: whether it can be shown images.
+        files: what files it can be shown, as ``"PDF, text"``; empty where none.
         prices: whether the price data knows it.
     """
 
@@ -37,27 +45,51 @@ class Abilities(NamedTuple):
     base_url: str
     urls: tuple[str, ...]
     schema: bool
+    tools: bool
     seed: bool
     stop: bool
+    reasoning: bool
+    tiers: tuple[str, ...]
+    images: bool
+    files: str
     prices: bool
 
 
 def abilities_of(provider: Provider) -> Abilities:
     """Return what a provider can do."""
-    lacks = DIALECTS[provider.dialect].lacks
+    dialect, media = DIALECTS[provider.dialect], media_of(provider)
+    lacks = dialect.lacks
     return Abilities(
         provider.name,
-        provider.dialect,
+        " or ".join([provider.dialect, *(dialect for _, dialect in provider.families)]),
         provider.key_names,
         provider.needs_key,
         provider.base_url,
         provider.url_names,
-        provider.takes_schema,
+        provider.schema_form == "json_schema",
+        provider.takes_tools and dialect.tools is not None,
         "seed" not in lacks,
         "stop" not in lacks,
+        "reasoning" not in lacks,
+        provider.service_tiers,
+        media.images,
+        media.said,
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
     )
+
+
+def offered(tools: Sequence[Tool], provider: Provider, dialect: Dialect) -> str | None:
+    """Return the part of the body that offers these tools to a provider; None where there are none.
+
+    Raises:
+        OptionError: it takes no tools, or not these.
+    """
+    if not tools:
+        return None
+    if dialect.tools is None or not provider.takes_tools:
+        raise OptionError(f"{provider.name} takes no tools. Leave tools= out, or choose another provider.")
+    return dialect.tools(tools, strict=provider.strict_tools)
 
 
 def page(providers: Mapping[str, Provider]) -> str:
@@ -69,10 +101,14 @@ def _line(one: Abilities) -> str:
     keys = " or ".join(f"`{name}`" for name in one.keys)
     told = (
         f"`{one.provider}`",
-        f"`{one.dialect}`",
+        " or ".join(f"`{name}`" for name in one.dialect.split(" or ")),
         keys if one.needs_key else f"none needed ({keys})" if keys else "none",
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
-        *("yes" if able else "no" for able in (one.schema, one.seed, one.stop, one.prices)),
+        "yes" if one.schema else "in words",
+        *("yes" if able else "no" for able in (one.tools, one.seed, one.stop, one.reasoning, one.images)),
+        one.files or "no",
+        ", ".join(f"`{name}`" for name in one.tiers) or "-",
+        "yes" if one.prices else "no",
     )
     return f"| {' | '.join(told)} |"

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from dfllm._core.errors import OptionError
+from dfllm._core.files import PDF
 from dfllm._core.types import Failure, Outcome, Terms
 from dfllm._wire.status import cleaned, complaint_of, failure_of
+from dfllm._wire.tools import FIELDS
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -22,7 +24,7 @@ def added(terms: Terms, reserved: frozenset[str]) -> dict[str, Any]:
         OptionError: it sets what the library decides.
     """
     extra = json.loads(terms.extra) if terms.extra else {}
-    if taken := reserved & set(extra):
+    if taken := (reserved if terms.tools is None else reserved | FIELDS) & set(extra):
         raise OptionError(f"extra must not set {', '.join(sorted(taken))}; dfllm has options for what it can change.")
     return dict(extra)
 
@@ -37,6 +39,11 @@ def refuse(whose: str, **options: object) -> None:
         raise OptionError(f"{whose} takes no {' and no '.join(taken)}; leave it out.")
 
 
+def file_name(media_type: str) -> str:
+    """Return what a file is called on the wire: the same for all of a type, as its own name is no part of its key."""
+    return "document.pdf" if media_type == PDF else "document.txt"
+
+
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     """Return what an answer with an error's status means; headers are looked up by lower-case name."""
     try:
@@ -45,8 +52,20 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
         parsed = None
     if isinstance(parsed, list) and len(parsed) == 1:
         parsed = parsed[0]  # so says Google's endpoint
-    error = parsed.get("error", parsed.get("detail", parsed.get("message"))) if isinstance(parsed, dict) else None
-    return failure_of(status, headers, complaint_of(error))
+    return failure_of(status, headers, complaint_of(_error_in(parsed)))
+
+
+def _error_in(body: Any) -> Any:
+    """Return what says in a body what went wrong: an ``error``, a list of details, or the body itself."""
+    if not isinstance(body, Mapping):
+        return None
+    if "error" in body:
+        return body["error"]
+    if "detail" in body:
+        return body["detail"]
+    message = body.get("message")
+    # Mistral and older vLLMs have their type and code beside the message, which may hold details of its own.
+    return _error_in(message) if isinstance(message, Mapping) else body if message is not None else None
 
 
 def named(outcome: Outcome, headers: Mapping[str, str]) -> Outcome:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of, split_url
+from dfllm._core.tools import Tool
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refused
 from dfllm._wire.schemas import for_gemini
 from dfllm._wire.status import cleaned
+from dfllm._wire.tools import line, loaded
 
 PATH = "/v1/models/{model}:generateContent"
 MODELS_PATH = "/v1/models"
@@ -30,6 +35,8 @@ _RESERVED_INSIDE = frozenset(
     {"candidateCount", "maxOutputTokens", "responseMimeType", "responseSchema", "responseJsonSchema"}
 )
 _ROLES = {"assistant": b"model"}
+_MODES = {"auto": "AUTO", "required": "ANY", "none": "NONE"}
+_TOOL_NAME = re.compile("[A-Za-z_]")
 
 _FILTERS = frozenset(
     {"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MODEL_ARMOR", "LANGUAGE", "ESCALATION"}
@@ -58,18 +65,38 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     tail = b"]," + rest + b"}" if rest else b"]}"
 
     def body(messages: Messages) -> bytes:
-        turns = []
+        turns: list[tuple[bytes, list[bytes]]] = []
         rules = []
         for message in messages:
-            part = b'{"text":%b}' % _text(message.content)
+            part = (
+                b'{"text":%b}' % _text(message.content)
+                if message.__class__ is Message
+                else b",".join([_text(_part(part)) for part in parts_of(message)])
+            )
             if message.role in ("system", "developer"):
                 rules.append(part)
+                continue
+            role = _ROLES.get(message.role, b"user")
+            if turns and turns[-1][0] == role:  # roles have to alternate
+                turns[-1][1].append(part)
             else:
-                turns.append(b'{"role":"%b","parts":[%b]}' % (_ROLES.get(message.role, b"user"), part))
+                turns.append((role, [part]))
         head = b'{"systemInstruction":{"parts":[%b]},"contents":[' % b",".join(rules) if rules else b'{"contents":['
-        return head + b",".join(turns) + tail
+        said = [b'{"role":"%b","parts":[%b]}' % (role, b",".join(parts)) for role, parts in turns]
+        return head + b",".join(said) + tail
 
     return body
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if part.kind == "text":
+        return {"text": part.value}
+    found = split_url(part.value)
+    if found is not None:
+        return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+    # Of an image nobody knows the type before it is fetched, and a name says nothing.
+    known = {"mimeType": PDF} if part.kind == "file" else {}
+    return {"fileData": {**known, "fileUri": part.value}}
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
@@ -91,7 +118,39 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "responseJsonSchema": json.loads(terms.schema) if terms.schema else None,
     }
     config = {name: value for name, value in options.items() if value is not None} | inside
-    return ({"generationConfig": config} if config else {}) | extra
+    offered = {"tools": loaded(terms.tools), "toolConfig": _choice(terms.tool_choice)}
+    parts = {"generationConfig": config or None, "serviceTier": terms.service_tier, **offered}
+    return {name: value for name, value in parts.items() if value is not None} | extra
+
+
+def _choice(choice: str | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    mode = {"mode": _MODES.get(choice, "ANY")}
+    return {"functionCallingConfig": mode if choice in _MODES else mode | {"allowedFunctionNames": [choice]}}
+
+
+def tools(offered: Sequence[Tool], *, strict: bool) -> str:
+    """Return the part of the body that offers these tools, within what the API takes.
+
+    Raises:
+        OptionError: nothing within that means the same.
+    """
+    return line([{"functionDeclarations": [_declaration(tool) for tool in offered]}])
+
+
+def _declaration(tool: Tool) -> dict[str, Any]:
+    if not _TOOL_NAME.match(tool.name):
+        raise OptionError(f"A tool is called {tool.name!r}; Gemini wants a letter or _ first. Rename it.")
+    made: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        made["description"] = tool.description
+    if tool.parameters.get("properties"):  # an object without any is refused
+        try:
+            made["parametersJsonSchema"] = json.loads(for_gemini(line(tool.parameters)))
+        except OptionError as error:
+            raise OptionError(f"Tool {tool.name!r}: its {error}") from error
+    return made
 
 
 def _thinking(reasoning: str | None) -> dict[str, Any] | None:
@@ -176,8 +235,8 @@ def decode(body: bytes) -> Outcome:
     parts = (candidate.content.parts if candidate.content else None) or []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     response = _response(said, candidate.finish_reason or "STOP", text)
-    calls = any(part.function_call is not None for part in parts)
-    return _judged(candidate, response, calls=calls)
+    calls = [part.function_call for part in parts if part.function_call is not None]
+    return _judged(candidate, response, calls)
 
 
 def _response(said: _Body, finish: str, text: str) -> Response:
@@ -198,7 +257,7 @@ def _response(said: _Body, finish: str, text: str) -> Response:
     )
 
 
-def _judged(candidate: _Candidate, response: Response, *, calls: bool) -> Outcome:
+def _judged(candidate: _Candidate, response: Response, calls: Sequence[Any]) -> Outcome:
     """Return the outcome of a candidate by why it ended; each was paid for."""
     finish, text = response.finish, response.text
     if finish in _FILTERS:
@@ -212,8 +271,11 @@ def _judged(candidate: _Candidate, response: Response, *, calls: bool) -> Outcom
         return Failure("Truncated", reason, "paid", response=response)
     if finish == "CONTINUATION":
         return Failure("Truncated", "the provider wants to go on in another request", "paid", response=response)
-    if finish in _CALLS or calls:
-        return Failure("InvalidOutput", "function call", "paid", response=response)
+    if finish in _CALLS:
+        return Failure("InvalidOutput", f"function call, {finish}", "paid", response=response)
+    if calls:
+        found = [call if isinstance(call, dict) else {} for call in calls]
+        return with_calls(response, [Said(call.get("name"), call.get("args"), call.get("id")) for call in found])
     if finish == "MALFORMED_RESPONSE":
         return Failure("InvalidOutput", "malformed response", "paid", response=response)
     if not text.strip():

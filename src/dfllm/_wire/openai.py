@@ -6,15 +6,19 @@ Source: the official SDK's ``types/chat`` and https://platform.openai.com/docs/a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from dfllm._core.images import images_of
-from dfllm._core.types import Failure, Message, Messages, Outcome, Request, Response, Terms
-from dfllm._wire.bodies import added, failed, loosely, named, refused
+from dfllm._core.calls import Said, with_calls
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of, split_url
+from dfllm._core.tools import WORDS, Tool, in_strict_form
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
+from dfllm._wire.bodies import added, failed, file_name, loosely, named, refused
 from dfllm._wire.status import cleaned
+from dfllm._wire.tools import line, loaded
 
 PATH = "/chat/completions"
 MODELS_PATH = "/models"
@@ -32,7 +36,7 @@ def encode(request: Request) -> bytes:
 
 def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     """Return the function from messages to bodies under these terms; all but the messages is written once."""
-    head = b'{"model":' + _text(terms.model) + b',"messages":['
+    head = b'{"model":' + _text(terms.model) + b',"messages":[' + _instructions(terms)
     rest = msgspec.json.encode(_parameters(terms))[1:-1]
     tail = b"]," + rest + b"}" if rest else b"]}"
 
@@ -51,10 +55,18 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
 
 
 def _parts(message: Message) -> bytes:
-    """Return a turn with images as a list of parts, images first, as the vendors advise."""
-    shown = [{"type": "image_url", "image_url": {"url": url}} for url in images_of(message)]
-    said = [{"type": "text", "text": message.content}] if message.content else []
-    return _text([*shown, *said])
+    """Return a turn that shows something as a list of parts."""
+    return _text([_part(part) for part in parts_of(message)])
+
+
+def _part(part: Part) -> dict[str, Any]:
+    kind, value = part.kind, part.value
+    if kind == "text":
+        return {"type": "text", "text": value}
+    if kind == "image":
+        return {"type": "image_url", "image_url": {"url": value}}
+    found = split_url(value)
+    return {"type": "file", "file": {"filename": file_name(found[0] if found else PDF), "file_data": value}}
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
@@ -66,15 +78,56 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "stop": terms.stop,
         terms.seed_field: terms.seed,
         "reasoning_effort": terms.reasoning,
-        "response_format": json.loads(terms.schema) if terms.schema else None,
+        "response_format": _format(terms),
         "prompt_cache_key": terms.prompt_cache_key,
+        "tools": loaded(terms.tools),
+        "tool_choice": _choice(terms.tool_choice),
+        "service_tier": terms.service_tier,
     }
     return {name: value for name, value in options.items() if value is not None} | extra
+
+
+def _choice(choice: str | None) -> Any:
+    return choice if choice is None or choice in WORDS else {"type": "function", "function": {"name": choice}}
+
+
+def tools(offered: Sequence[Tool], *, strict: bool) -> str:
+    """Return the part of the body that offers these tools."""
+    return line([{"type": "function", "function": _function(tool, strict=strict)} for tool in offered])
+
+
+def _function(tool: Tool, *, strict: bool) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        made["description"] = tool.description
+    if strict and tool.strict:
+        return made | {"parameters": in_strict_form(tool), "strict": True}
+    return made | {"parameters": tool.parameters}
 
 
 def response_format(schema: str, *, strict: bool) -> str:
     """Return the part of the body that asks for this JSON schema."""
     return f'{{"type":"json_schema","json_schema":{{"name":"answer","strict":{json.dumps(strict)},"schema":{schema}}}}}'
+
+
+def instructed(schema: str) -> str:
+    """Return what asks for this JSON schema where a server only knows that an answer is to be JSON."""
+    return f'{{"type":"json_object","schema":{schema}}}'
+
+
+def _format(terms: Terms) -> dict[str, Any] | None:
+    asked = json.loads(terms.schema) if terms.schema else {}
+    return {"type": "json_object"} if asked.get("type") == "json_object" else asked or None
+
+
+def _instructions(terms: Terms) -> bytes:
+    """Return a first turn with the schema in it, where the server is not told of it otherwise."""
+    asked = json.loads(terms.schema) if terms.schema else {}
+    if asked.get("type") != "json_object":
+        return b""
+    schema = json.dumps(asked["schema"], ensure_ascii=False, separators=(",", ":"))
+    said = f"Answer with nothing but one JSON object that fits this JSON schema:\n{schema}"
+    return b'{"role":"system","content":%b},' % _text(said)
 
 
 # gc=False: these live for one decode, and tracking them would be a tenth of a re-run's time.
@@ -102,6 +155,9 @@ class _ReasoningTokens(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    total_tokens: int | None = None
+    num_cached_tokens: int | None = None
+    prompt_cache_hit_tokens: int | None = None
     prompt_tokens_details: _CachedTokens | None = None
     completion_tokens_details: _ReasoningTokens | None = None
 
@@ -143,21 +199,27 @@ def decode(body: bytes) -> Outcome:
     content = message.content
     text = content if isinstance(content, str) else _joined(content)
     response = _response(said, choice.finish_reason or "stop", text)
-    if response.finish == "stop" and text and not message.refusal and not text.isspace():
+    if response.finish == "stop" and text and not message.refusal and not message.tool_calls and not text.isspace():
         return response
     return _judged(message, response)
 
 
 def _response(said: _Body, finish: str, text: str) -> Response:
     usage = said.usage or _NO_USAGE
-    cached, reasoning = usage.prompt_tokens_details, usage.completion_tokens_details
+    cached, details = usage.prompt_tokens_details, usage.completion_tokens_details
+    tokens_in, tokens_out = usage.prompt_tokens, usage.completion_tokens
+    reasoning = (details.reasoning_tokens or 0) if details else 0
+    if reasoning and usage.total_tokens == (tokens_in or 0) + (tokens_out or 0) + reasoning:
+        tokens_out = (tokens_out or 0) + reasoning  # xAI's are not among those of the answer, says its total
+    read = cached.cached_tokens if cached else None
     return Response(
         text,
         finish,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        (cached.cached_tokens or 0) if cached else 0,
-        (reasoning.reasoning_tokens or 0) if reasoning else 0,
+        tokens_in,
+        tokens_out,
+        # Mistral and DeepSeek have words of their own.
+        read or usage.num_cached_tokens or usage.prompt_cache_hit_tokens or 0,
+        reasoning,
         said.model,
         (cached.cache_write_tokens or 0) if cached else 0,
     )
@@ -174,9 +236,11 @@ def _judged(message: _Message, response: Response) -> Outcome:
         tokens = response.tokens_out
         if not text.strip() and response.tokens_reasoning:
             return Failure("Truncated", f"all {tokens} tokens were reasoning", "paid", response=response)
-        said = f"{tokens} output tokens" if tokens is not None else "output tokens used up"
-        return Failure("Truncated", said, "paid", response=response)
-    if finish in ("tool_calls", "function_call") or message.tool_calls or message.function_call:
+        reason = f"{tokens} output tokens" if tokens is not None else "output tokens used up"
+        return Failure("Truncated", reason, "paid", response=response)
+    if said := _said(message):
+        return with_calls(response, said)
+    if finish in ("tool_calls", "function_call"):
         return Failure("InvalidOutput", "function call", "paid", response=response)
     if finish in ("error", "insufficient_system_resource"):
         return Failure("ServerError", f"the provider ended the answer with {finish}", "maybe")
@@ -184,6 +248,18 @@ def _judged(message: _Message, response: Response) -> Outcome:
         return Failure("EmptyResponse", "blank", "paid", response=response)
     # Compatible servers have finish reasons of their own; text that ended for one of them is an answer.
     return response
+
+
+def _said(message: _Message) -> list[Said]:
+    """Return the calls of a message, also in the way of before there were several."""
+    calls = message.tool_calls or ([{"function": message.function_call}] if message.function_call else [])
+    return [_call(call if isinstance(call, dict) else {}) for call in calls]
+
+
+def _call(call: Mapping[str, Any]) -> Said:
+    function = call.get("function")
+    inside = function if isinstance(function, dict) else {}
+    return Said(inside.get("name"), inside.get("arguments"), call.get("id"))
 
 
 def _joined(content: list[dict[str, Any]] | None) -> str:

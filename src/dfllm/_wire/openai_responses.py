@@ -6,15 +6,19 @@ Source: the official SDK's ``types/responses`` and https://platform.openai.com/d
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
-from dfllm._wire.bodies import added, failed, loosely, named, refuse, refused
+from dfllm._core.parts import parts_of, split_url
+from dfllm._core.tools import WORDS, Tool, in_strict_form
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
+from dfllm._wire.bodies import added, failed, file_name, loosely, named, refuse, refused
 from dfllm._wire.status import cleaned
+from dfllm._wire.tools import line, loaded
 
 PATH = "/responses"
 MODELS_PATH = "/models"
@@ -39,11 +43,30 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
 
     def body(messages: Messages) -> bytes:
         turns = [
-            b'{"role":"%b","content":%b}' % (message.role.encode(), _text(message.content)) for message in messages
+            b'{"role":"%b","content":%b}'
+            % (
+                message.role.encode(),
+                _text(message.content)
+                if message.__class__ is Message
+                else _text([_part(part) for part in parts_of(message)]),
+            )
+            for message in messages
         ]
         return head + b",".join(turns) + tail
 
     return body
+
+
+def _part(part: Part) -> dict[str, Any]:
+    kind, value = part.kind, part.value
+    if kind == "text":
+        return {"type": "input_text", "text": value}
+    if kind == "image":
+        return {"type": "input_image", "image_url": value, "detail": "auto"}  # which is the default, and a must
+    found = split_url(value)
+    if found is None:
+        return {"type": "input_file", "file_url": value}
+    return {"type": "input_file", "filename": file_name(found[0]), "file_data": value}
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
@@ -59,12 +82,30 @@ def _parameters(terms: Terms) -> dict[str, Any]:
         "max_output_tokens": terms.max_tokens,
         "reasoning": {"effort": terms.reasoning} if terms.reasoning is not None else None,
         "text": {"format": json.loads(terms.schema)} if terms.schema else None,
+        "tools": loaded(terms.tools),
+        "tool_choice": _choice(terms.tool_choice),
+        "service_tier": terms.service_tier,
     }
     made = {name: value for name, value in options.items() if value is not None}
     for name in ("reasoning", "text"):  # both have more in them than we know
         if name in made and isinstance(extra.get(name), dict):
             made[name] |= extra.pop(name)
     return made | extra
+
+
+def _choice(choice: str | None) -> Any:
+    return choice if choice is None or choice in WORDS else {"type": "function", "name": choice}
+
+
+def tools(offered: Sequence[Tool], *, strict: bool) -> str:
+    """Return the part of the body that offers these tools; here strict is what goes without saying."""
+    return line([_function(tool, strict=strict and tool.strict) for tool in offered])
+
+
+def _function(tool: Tool, *, strict: bool) -> dict[str, Any]:
+    parameters = in_strict_form(tool) if strict else tool.parameters
+    made = {"type": "function", "name": tool.name, "parameters": parameters, "strict": strict}
+    return made | ({"description": tool.description} if tool.description else {})
 
 
 def response_format(schema: str, *, strict: bool) -> str:
@@ -82,6 +123,9 @@ class _Item(msgspec.Struct, gc=False):
     type: str = ""
     content: list[_Part] | None = None
     phase: str | None = None
+    name: Any = None
+    arguments: Any = None
+    call_id: Any = None
 
 
 class _CachedTokens(msgspec.Struct, gc=False):
@@ -143,7 +187,7 @@ def decode(body: bytes) -> Outcome:
     response = _response(said, finish, text)
     if refusal := next((part.refusal for part in parts if part.refusal), None):
         return Failure("Refused", cleaned(refusal), "paid", response=response)
-    return _judged(response, calls=any(item.type.endswith("_call") for item in said.output))
+    return _judged(response, said.output)
 
 
 def _response(said: _Body, finish: str, text: str) -> Response:
@@ -161,7 +205,7 @@ def _response(said: _Body, finish: str, text: str) -> Response:
     )
 
 
-def _judged(response: Response, *, calls: bool) -> Outcome:
+def _judged(response: Response, output: Sequence[_Item]) -> Outcome:
     """Return the outcome of what the model said, by why it ended; each was paid for."""
     finish, text = response.finish, response.text
     if finish == "content_filter":
@@ -174,7 +218,10 @@ def _judged(response: Response, *, calls: bool) -> Outcome:
         return Failure("Truncated", reason, "paid", response=response)
     if finish != "completed":
         return Failure("Truncated", f"the provider ended the answer, {cleaned(finish, 40)}", "paid", response=response)
+    if called := [item for item in output if item.type == "function_call"]:
+        return with_calls(response, [Said(item.name, item.arguments, item.call_id) for item in called])
     if not text.strip():
-        kind, reason = ("InvalidOutput", "function call") if calls else ("EmptyResponse", "blank")
+        others = any(item.type.endswith("_call") for item in output)  # of tools that the provider has itself
+        kind, reason = ("InvalidOutput", "function call") if others else ("EmptyResponse", "blank")
         return Failure(kind, reason, "paid", response=response)  # type: ignore[arg-type]  # both are in the list
     return response

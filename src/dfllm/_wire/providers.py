@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
+from dfllm._wire.media import GROQ, IMAGES_ONLY, OLLAMA, OPENAI, SIMULATOR, TEXT_ONLY, Media
+
+Signs: TypeAlias = Literal["", "google", "aws"]
+Window: TypeAlias = Literal["minute", "day"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,23 @@ class Provider:
         needs_key: whether it answers nobody without a key.
         max_tokens_field: what it calls the limit of output tokens, where its dialect has several words.
         seed_field: and what the seed.
-        takes_schema: whether answers can be held to a JSON schema.
+        schema_form: how answers are held to a JSON schema: by the schema itself, or, where it only knows that an
+            answer is JSON, by that and the schema among the instructions.
         charges: what its rate limits count; none for a server of one's own.
         prices: its name in the price data, where that is another.
+        takes_tools: whether it takes tools.
+        strict_tools: whether it holds calls to their schemas where it is told to be strict.
+        schema_by_tool: whether a schema is asked for by a tool that must be called.
         takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
+        media: what it takes beside text; None is what its dialect takes.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
+        requests_per: the window of the limit of requests that its headers state.
+        service_tiers: what it may be asked for as ``service_tier``.
+        signs: whose credentials stand for the key, and are proved anew in each request.
+        places: words in braces in `base_url` and `url_suffix`, and the variables that fill them in; the last may be
+            what the word is where none is set, as in ``"=global"``.
+        identity: what stands for a user's own in keys beside its name, in place of its base URL.
+        families: beginnings of models' names, and the dialect that is spoken with those models.
     """
 
     name: str
@@ -44,12 +60,24 @@ class Provider:
     needs_key: bool = True
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
-    takes_schema: bool = True
+    schema_form: Literal["json_schema", "json_object"] = "json_schema"
     charges: Rule = "openai"
     prices: str = ""
     takes_prompt_cache_key: bool = False
+    media: Media | None = None
     built_in: bool = True
+    takes_tools: bool = True
+    strict_tools: bool = False
+    schema_by_tool: bool = False
+    requests_per: Window = "minute"
+    service_tiers: tuple[str, ...] = ()
+    signs: Signs = ""
+    places: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    families: tuple[tuple[str, str], ...] = ()
+    identity: str = ""
 
+
+_OPENAI_TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
 
 PROVIDERS: Mapping[str, Provider] = {
     provider.name: provider
@@ -63,6 +91,9 @@ PROVIDERS: Mapping[str, Provider] = {
             # max_tokens is deprecated there, and refused by its reasoning models.
             max_tokens_field="max_completion_tokens",
             takes_prompt_cache_key=True,
+            strict_tools=True,
+            service_tiers=_OPENAI_TIERS,
+            media=OPENAI,
         ),
         Provider(
             "anthropic",
@@ -71,6 +102,7 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("ANTHROPIC_API_KEY",),
             url_names=("ANTHROPIC_BASE_URL",),
             charges="anthropic",
+            service_tiers=("auto", "standard_only"),
         ),
         Provider(
             "gemini",
@@ -80,6 +112,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("GOOGLE_GEMINI_BASE_URL",),
             charges="gemini",
             prices="google",
+            service_tiers=("standard", "flex", "priority"),
         ),
         Provider(
             "openai-responses",
@@ -88,6 +121,8 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("OPENAI_API_KEY",),
             url_names=("OPENAI_BASE_URL",),
             prices="openai",
+            strict_tools=True,
+            service_tiers=(*_OPENAI_TIERS, "ultrafast"),
         ),
         Provider(
             "azure",
@@ -97,6 +132,38 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("AZURE_OPENAI_ENDPOINT",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            strict_tools=True,
+            service_tiers=("auto", "default", "flex", "priority"),
+            media=IMAGES_ONLY,
+        ),
+        # A cloud is at as many places as it has regions, and which of them is asked decides no answer.
+        Provider(
+            "vertex",
+            "vertex-gemini",
+            "https://{host}/v1/projects/{project}/locations/{location}",
+            key_names=("GOOGLE_APPLICATION_CREDENTIALS",),
+            url_names=("GOOGLE_VERTEX_BASE_URL",),
+            url_suffix="/v1/projects/{project}/locations/{location}",
+            charges="gemini",
+            prices="google",
+            service_tiers=("standard", "flex", "priority"),
+            signs="google",
+            places=(
+                ("project", ("GOOGLE_CLOUD_PROJECT",)),
+                ("location", ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION", "=global")),
+            ),
+            families=(("claude", "vertex-claude"),),
+        ),
+        Provider(
+            "bedrock",
+            "converse",
+            "https://bedrock-runtime.{region}.amazonaws.com",
+            key_names=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID"),
+            url_names=("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"),
+            prices="aws",
+            service_tiers=("default", "flex", "priority", "reserved"),
+            signs="aws",
+            places=(("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),),
         ),
         Provider(
             "mistral",
@@ -104,6 +171,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.mistral.ai/v1",
             key_names=("MISTRAL_API_KEY",),
             seed_field="random_seed",
+            media=IMAGES_ONLY,
         ),
         Provider(
             "groq",
@@ -113,6 +181,9 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("GROQ_BASE_URL",),
             url_suffix="/openai/v1",
             max_tokens_field="max_completion_tokens",
+            requests_per="day",
+            service_tiers=("auto", "on_demand", "flex", "performance"),
+            media=GROQ,
         ),
         Provider(
             "together",
@@ -120,6 +191,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.together.ai/v1",
             key_names=("TOGETHER_API_KEY",),
             url_names=("TOGETHER_BASE_URL",),
+            media=IMAGES_ONLY,
         ),
         Provider(
             "fireworks",
@@ -127,13 +199,25 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.fireworks.ai/inference/v1",
             key_names=("FIREWORKS_API_KEY",),
             url_names=("FIREWORKS_BASE_URL",),
+            media=IMAGES_ONLY,
         ),
-        # Its response_format knows text and json_object only.
+        # Its response_format knows text and json_object only, and its content parts text.
         Provider(
-            "deepseek", "openai", "https://api.deepseek.com/v1", key_names=("DEEPSEEK_API_KEY",), takes_schema=False
+            "deepseek",
+            "openai",
+            "https://api.deepseek.com/v1",
+            key_names=("DEEPSEEK_API_KEY",),
+            schema_form="json_object",
+            media=TEXT_ONLY,
         ),
-        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai"),
-        Provider("openrouter", "openai", "https://openrouter.ai/api/v1", key_names=("OPENROUTER_API_KEY",)),
+        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai", media=IMAGES_ONLY),
+        Provider(
+            "openrouter",
+            "openai",
+            "https://openrouter.ai/api/v1",
+            key_names=("OPENROUTER_API_KEY",),
+            service_tiers=("flex", "priority"),
+        ),
         Provider(
             "ollama",
             "openai",
@@ -143,6 +227,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_suffix="/v1",
             needs_key=False,
             charges="none",
+            media=OLLAMA,
         ),
         Provider(
             "vllm",
@@ -152,6 +237,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("VLLM_BASE_URL",),
             needs_key=False,
             charges="none",
+            media=IMAGES_ONLY,
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
         Provider(
@@ -162,6 +248,8 @@ PROVIDERS: Mapping[str, Provider] = {
             needs_key=False,
             charges="none",
             takes_prompt_cache_key=True,
+            strict_tools=True,
+            media=SIMULATOR,
         ),
     )
 }
@@ -186,12 +274,32 @@ def split(model: str, providers: Mapping[str, Provider]) -> tuple[Provider, str]
     if name not in providers:
         raise ProviderUnknown(
             f"model={model!r}: no provider is called {name!r}.{near(name, known)} Known providers: {listed(known)}; "
-            f"dfllm.register_provider adds any other that is compatible with OpenAI."
+            f"dfllm.register_provider adds any other that speaks a known dialect."
         )
     rest = model[len(name) + 1 :].strip()
     if not rest:
         raise ProviderUnknown(f"model={model!r} names a provider but no model.")
-    return providers[name], rest
+    provider = providers[name]
+    dialects = [dialect for start, dialect in provider.families if rest.startswith(start)]
+    return (replace(provider, dialect=dialects[0]) if dialects else provider), rest
+
+
+def placed(provider: Provider, words: Mapping[str, str]) -> Provider:
+    """Return the row of a cloud with its place filled in.
+
+    Args:
+        provider: one with `places`.
+        words: what they are, such as a region.
+    """
+    location = words.get("location", "")
+    # https://cloud.google.com/vertex-ai/docs/general/locations
+    hosts = {"global": "aiplatform.googleapis.com"} | {
+        area: f"aiplatform.{area}.rep.googleapis.com" for area in ("us", "eu")
+    }
+    known = {**words, "host": hosts.get(location, f"{location}-aiplatform.googleapis.com")}
+    return replace(
+        provider, base_url=provider.base_url.format_map(known), url_suffix=provider.url_suffix.format_map(known)
+    )
 
 
 def model_names(listed: Any) -> list[str]:
@@ -227,4 +335,4 @@ def identity_of(provider: Provider, base_url: str) -> str:
     usual = provider.built_in and normalised(base_url) == normalised(provider.base_url)
     if usual or provider.name == "simulator":
         return provider.name
-    return f"{provider.name} {normalised(base_url)}"
+    return f"{provider.name} {provider.identity or normalised(base_url)}"

@@ -47,7 +47,18 @@ def for_anthropic(schema: str) -> str:
         OptionError: it asks for what cannot be said so, such as an object with free keys.
     """
     made = _narrowed(json.loads(schema), _ANTHROPIC)
-    _close(made)
+    _close(made, _ANTHROPIC.whose)
+    return _line(made)
+
+
+def for_bedrock(schema: str) -> str:
+    """Return the schema as Bedrock takes it, whosever the model is: as Anthropic does, the narrowest of them.
+
+    Raises:
+        OptionError: it asks for what cannot be said so.
+    """
+    made = _narrowed(json.loads(schema), _BEDROCK)
+    _close(made, _BEDROCK.whose)
     return _line(made)
 
 
@@ -73,6 +84,7 @@ def _anthropic_takes(word: str, value: Any) -> bool:
 
 
 _ANTHROPIC = _Form("Anthropic", _anthropic_takes, _CANNOT | {"prefixItems"})
+_BEDROCK = _ANTHROPIC._replace(whose="Bedrock")
 _GEMINI = _Form("Gemini", lambda word, value: word in _GEMINI_WORDS, _CANNOT | {"allOf"})
 
 
@@ -101,22 +113,22 @@ def _narrowed(schema: Any, form: _Form) -> Any:
     return made
 
 
-def _close(schema: Any) -> None:
+def _close(schema: Any, whose: str) -> None:
     """Close every object; refuse one with free keys."""
     if isinstance(schema, list):
         for one in schema:
-            _close(one)
+            _close(one, whose)
     if not isinstance(schema, dict):
         return
     kinds = schema.get("type")
     if "properties" in schema or kinds == "object" or (isinstance(kinds, list) and "object" in kinds):
         if not schema.get("properties") or schema.get("additionalProperties", False) is not False:
             raise OptionError(
-                "schema holds an object with free keys, which Anthropic does not take. Name its properties, "
+                f"schema holds an object with free keys, which {whose} does not take. Name its properties, "
                 "or ask for a list of objects with a name and a value."
             )
         schema["additionalProperties"] = False
     for word in _NAMED:
-        _close(list(schema.get(word, {}).values()))
+        _close(list(schema.get(word, {}).values()), whose)
     for word in _NESTED:
-        _close(schema.get(word))
+        _close(schema.get(word), whose)

@@ -67,6 +67,23 @@ _BY_WORD: dict[str, tuple[FailureType, str]] = {
     "provider_overloaded": ("Overloaded", "the provider is overloaded"),
     "capacity_exceeded": ("Overloaded", "the provider is overloaded"),
     "insufficient_system_resource": ("Overloaded", "the provider is overloaded"),
+    # AWS's, whose statuses say less than their names do.
+    "ThrottlingException": ("RateLimited", "rate limit"),
+    "ServiceQuotaExceededException": ("QuotaExhausted", "the account has no quota left"),
+    "ModelNotReadyException": ("Overloaded", "the model is not ready"),
+    "ServiceUnavailableException": ("Overloaded", "the provider is overloaded"),
+    "ModelErrorException": ("ServerError", ""),
+    "InternalServerException": ("ServerError", ""),
+    **dict.fromkeys(
+        (
+            "UnrecognizedClientException",
+            "InvalidSignatureException",
+            "IncompleteSignatureException",
+            "MissingAuthenticationTokenException",
+            "ExpiredTokenException",
+        ),
+        ("AuthFailed", "key rejected"),
+    ),
 }
 _BY_STATUS: dict[int, tuple[FailureType, str, Billing]] = {
     400: ("BadRequest", "", "free"),
@@ -89,8 +106,11 @@ _BY_PHRASE: tuple[tuple[str, tuple[FailureType, str]], ...] = (
     ("prepayment credits are depleted", ("QuotaExhausted", "the account has no quota left")),
     ("reached your specified api usage limits", ("QuotaExhausted", "the account has no quota left")),
     ("prompt is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
-    ("maximum context length", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("context length", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("`max_new_tokens` must be", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("exceed context limit", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("input is too long", ("ContextTooLong", "the prompt does not fit the model's context")),
+    ("model identifier is invalid", ("ModelNotFound", "the provider does not know the model")),
     ("exceeds the maximum number of tokens", ("ContextTooLong", "the prompt does not fit the model's context")),
     ("slow down", ("Overloaded", _SLOW_DOWN_REASON)),
     ("overloaded", ("Overloaded", "the provider is overloaded")),
@@ -172,7 +192,7 @@ def _media_type(headers: Mapping[str, str]) -> str:
 
 
 def _id(headers: Mapping[str, str]) -> str | None:
-    found = headers.get("x-request-id") or headers.get("request-id")
+    found = headers.get("x-request-id") or headers.get("request-id") or headers.get("x-amzn-requestid")
     return found if found and re.fullmatch(r"[A-Za-z0-9_.:/-]{1,128}", found) else None
 
 
@@ -236,6 +256,8 @@ def complaint_of(error: Any) -> Complaint | None:
     """Return what an ``error`` object (or text) of a JSON body says; None where there is none."""
     if isinstance(error, str) and error:
         return Complaint(error)
+    if isinstance(error, list):
+        return _invalid(error)
     if not isinstance(error, Mapping):
         return None
     words = [str(error[name]) for name in ("code", "type", "status") if isinstance(error.get(name), (str, int))]
@@ -252,6 +274,16 @@ def complaint_of(error: Any) -> Complaint | None:
         max(waits, default=None),
         any(_is_per_day(detail) for detail in details),
     )
+
+
+def _invalid(found: list[Any]) -> Complaint | None:
+    """Return what a list of invalid fields says, as FastAPI writes it: each with its place and what is wrong there."""
+    told = [
+        f"{'.'.join(map(str, one['loc']))}: {one.get('msg')}"
+        for one in found
+        if isinstance(one, Mapping) and isinstance(one.get("loc"), list)
+    ]
+    return Complaint("; ".join(told)) if told else None
 
 
 def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

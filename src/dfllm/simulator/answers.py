@@ -1,17 +1,19 @@
 """Answers out of thin air: the same question, the same answer, and it looks at the text it was asked about.
 
 `small` and `large` make something up: plain text in a sentence or two, or JSON where a schema is asked for; `large`
-says more. `moody` is `small` with another answer each time it is asked. `echo` gives the last user message back.
-Nothing here knows anything, and nothing here is random.
+says more. `moody` is `small` with another answer each time it is asked. `echo` gives the last user message back, and a
+line on each image and file. Where tools are on offer and one is named or must be called, it is called; `large` says
+something first. Nothing here knows anything, and nothing here is random.
 """
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from . import luck, schemas, words
 from .asks import Ask, first_tokens, tokens_of
+from .tools import Call, calls_of
 
 MODELS = ("small", "large", "moody", "echo")
 
@@ -42,22 +44,45 @@ _FURTHER = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the model says, and why it stops there."""
+    """What the model says and what it calls, and why it stops there."""
 
     text: str
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "tool_calls"]
     tokens: int
+    calls: tuple[Call, ...] = ()
 
 
 def answers_to(ask: Ask, seed: int = 0, attempt: int = 0) -> tuple[Answer, ...]:
     """Return as many answers as were asked for; another seed, other answers, and of `moody` also at another attempt."""
     key = f"{seed}:{ask.hash}" if ask.model != "moody" else f"{seed}:{ask.hash}:{attempt}"
-    return tuple(_within(ask, _answer(ask, f"{key}:{index}")) for index in range(ask.choices))
+    return tuple(_answered(ask, f"{key}:{index}") for index in range(ask.choices))
+
+
+def _answered(ask: Ask, key: str) -> Answer:
+    calls = calls_of(ask.offer, ask.text[:_READ_CHARS], key) if ask.offer is not None else ()
+    if not calls:
+        return _within(ask, _answer(ask, key))
+    said = _within(ask, _answer(ask, key) if ask.model == "large" else "")
+    return said if said.finish == "length" else _calling(ask, said, calls)
+
+
+def _calling(ask: Ask, said: Answer, calls: tuple[Call, ...]) -> Answer:
+    """Put calls behind what was said, as far as the allowance goes; it may end in the middle of one."""
+    made: list[Call] = []
+    tokens = said.tokens
+    for call in calls:
+        name_tokens, whole = tokens_of(call.name), tokens_of(call.name) + tokens_of(call.arguments)
+        if ask.allowance is not None and tokens + whole > ask.allowance:
+            half = replace(call, arguments=first_tokens(call.arguments, max(0, ask.allowance - tokens - name_tokens)))
+            return Answer(said.text, "length", ask.allowance, (*made, half))
+        made.append(call)
+        tokens += whole
+    return Answer(said.text, "tool_calls", tokens, tuple(made))
 
 
 def _answer(ask: Ask, key: str) -> str:
     if ask.model == "echo":
-        return ask.text
+        return "\n".join([ask.text, *ask.seen] if ask.text else ask.seen)
     text = ask.text[:_READ_CHARS]
     if ask.schema is not None:
         return json.dumps(schemas.fit(ask.schema, text, key), ensure_ascii=False, separators=(",", ":"))

@@ -1,12 +1,14 @@
 """Anthropic's messages and models, the way out: what was made up as a chat completion, in this vendor's shapes."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from .answers import MODELS
 from .openai import no_model
 from .replies import Reply, packed
+from .tools import broken
 
 _KINDS = {
     400: "invalid_request_error",
@@ -48,8 +50,11 @@ def message(completion: Mapping[str, Any]) -> dict[str, Any]:
     if said.get("content"):
         content.append({"type": "text", "text": said["content"], "citations": None})
     for call in said.get("tool_calls") or ():
-        asked = json.loads(call["function"]["arguments"])
-        content.append({"type": "tool_use", "id": call["id"], "name": call["function"]["name"], "input": asked})
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        # Here arguments are an object, and one that was cut is empty.
+        asked = {} if broken(arguments) else json.loads(arguments)
+        known_by = re.sub("^call_", "toolu_", call["id"])
+        content.append({"type": "tool_use", "id": known_by, "name": name, "input": asked})
     details = None
     if stop == "refusal" or said.get("refusal"):
         stop = "refusal"

@@ -4,11 +4,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from . import anthropic_media, tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
+from .media import Seen
 from .openai import Rejected, error
 
 VERSIONS = ("2023-06-01", "2026-10-21")
+#: What the vendor tells its models of tools, and charges for, beside the tools themselves.
+TOOLS_TOKENS = 346
+#: What stands in a body for Google's cloud in place of the model, and the version that it means.
+ON_VERTEX = {"vertex-2023-10-16": VERSIONS[0], VERSIONS[1]: VERSIONS[1]}
 
 _FIELDS = frozenset(
     {"model", "max_tokens", "messages", "system", "stop_sequences", "thinking", "output_config", "metadata", "tools"}
@@ -33,6 +39,8 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
     Raises:
         Rejected: the provider would answer 400 or 404.
     """
+    if len(raw) > anthropic_media.MOST_BYTES:
+        raise Rejected(error(413, "Request exceeds the maximum size"))
     version = given.get("version", "")
     if version not in VERSIONS:
         _reject(
@@ -55,21 +63,44 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         _reject("model: String should have at least 1 character")
     if not isinstance(allowance, int) or isinstance(allowance, bool) or allowance < 1:
         _reject("max_tokens: Input should be greater than or equal to 1")
-    said = _messages(body)
+    said, seen = _messages(body)
     ask = Ask(
         hash=hash_of(body),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said)
+        + sum(one.tokens for one in seen)
+        + _tool_tokens(body),
         allowance=allowance,
         stops=_stops(body),
         schema=_schema(body),
+        seen=tuple(one.said for one in seen),
+        offer=tools_read.from_anthropic(body),
     )
     _check_sampling(body)
     _check_thinking(body)
     if name not in MODELS:
         raise Rejected(error(404, f"model: {name}"))
     return ask
+
+
+def read_on_vertex(raw: bytes, given: Mapping[str, str]) -> Ask:
+    """Read a request for a message as Google's cloud takes it.
+
+    Args:
+        raw: its body, with a version in place of the model.
+        given: ``model``, from its path.
+
+    Raises:
+        Rejected: the provider would answer 400 or 404.
+    """
+    body = _body(raw)
+    version = ON_VERTEX.get(str(body.pop("anthropic_version", None)))
+    if version is None:
+        _reject(f"anthropic_version: Input should be one of {', '.join(map(repr, ON_VERTEX))}")
+    if "model" in body:
+        _reject("model: Extra inputs are not permitted")
+    return read(json.dumps(body | {"model": given.get("model", "")}).encode(), {"version": version})
 
 
 def _reject(message: str) -> NoReturn:
@@ -90,12 +121,13 @@ def _body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _messages(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return roles and texts, the system's first."""
+def _messages(body: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Seen]]:
+    """Return roles and texts, the system's first, and what is shown."""
     messages = body["messages"]
     if not isinstance(messages, list) or not messages:
         _reject("messages: at least one message is required")
     said = [("system", _text_of("system", body["system"]))] if "system" in body else []
+    seen: list[Seen] = []
     for place, message in enumerate(messages):
         where = f"messages.{place}"
         if not isinstance(message, dict) or "content" not in message:
@@ -103,9 +135,12 @@ def _messages(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         if message.get("role") not in ("user", "assistant"):
             _reject(f"{where}.role: Input should be 'user' or 'assistant'")
         said.append((message["role"], _text_of(f"{where}.content", message["content"])))
+        for number, block in enumerate(message["content"] if isinstance(message["content"], list) else ()):
+            if (one := anthropic_media.seen(block, f"{where}.content.{number}", message["role"])) is not None:
+                seen.append(one)
     if said[-1][0] == "assistant":
         _reject("This model does not support assistant message prefill. The conversation must end with a user message.")
-    return said
+    return said, seen
 
 
 def _text_of(where: str, content: Any) -> str:
@@ -117,6 +152,10 @@ def _text_of(where: str, content: Any) -> str:
         if not isinstance(text, str) or not text.strip():
             _reject(f"{where}: text content blocks must contain non-whitespace text")
     return "\n".join(texts)
+
+
+def _tool_tokens(body: Mapping[str, Any]) -> int:
+    return TOOLS_TOKENS + tokens_of(json.dumps(body["tools"])) if body.get("tools") else 0
 
 
 def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -156,13 +195,13 @@ def _schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if not isinstance(form, dict) or form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
         _reject("output_config.format: Input should be a 'json_schema' with a schema")
     schema: Mapping[str, Any] = form["schema"]
-    against = next(_complaints(schema), None)
+    against = next(complaints(schema), None)
     if against is not None:
         _reject(f"output_config.format.schema: {against}")
     return schema
 
 
-def _complaints(schema: Any) -> Iterator[str]:
+def complaints(schema: Any) -> Iterator[str]:
     """Yield what the vendor has against a schema."""
     if not isinstance(schema, Mapping):
         return
@@ -176,8 +215,8 @@ def _complaints(schema: Any) -> Iterator[str]:
     for word in ("properties", "$defs", "definitions"):
         parts = schema.get(word)
         for part in parts.values() if isinstance(parts, Mapping) else ():
-            yield from _complaints(part)
-    yield from _complaints(schema.get("items"))
+            yield from complaints(part)
+    yield from complaints(schema.get("items"))
     for word in ("anyOf", "allOf"):
         for part in schema.get(word) or ():
-            yield from _complaints(part)
+            yield from complaints(part)

@@ -7,15 +7,18 @@ from types import ModuleType
 
 from aiohttp import web
 
-from . import anthropic, gemini, openai
+from . import anthropic, gemini, openai, sigv4
 from .bill import Bill
 from .delivery import deliver
 from .desk import Desk
 from .manners import Manners
 from .replies import Reply, packed
-from .wires import ANTHROPIC, GEMINI, NOTHING, OPENAI, RESPONSES, Wire
+from .wires import ANTHROPIC, CONVERSE, GEMINI, NOTHING, ON_VERTEX, OPENAI, RESPONSES, Wire
 
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 128 * 2**20
+
+#: Where Google's cloud keeps the models of each maker.
+_PUBLISHERS = "/projects/{project}/locations/{location}/publishers/"
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -47,6 +50,10 @@ class _Door:
             app.router.add_post(version + "/models/{id}:generateContent", self.content)
             app.router.add_get(version + "/models", self.models)
             app.router.add_get(version + "/models/{id}", self.model)
+        for version in ("/v1", "/v1beta1"):
+            app.router.add_post(version + _PUBLISHERS + "google/models/{id}:generateContent", self.content)
+        app.router.add_post("/v1" + _PUBLISHERS + "anthropic/models/{id}:rawPredict", self.on_vertex)
+        app.router.add_post("/model/{id}/converse", self.converse)
         app.router.add_get("/_bill", self.show_bill)
         app.router.add_get("/_health", self.health)
         app.router.add_post("/_reset", self.reset)
@@ -84,9 +91,16 @@ class _Door:
     async def content(self, request: web.Request) -> web.StreamResponse:
         return await self.answer(request, GEMINI, {"model": request.match_info["id"]})
 
+    async def on_vertex(self, request: web.Request) -> web.StreamResponse:
+        # Claude's models are told from others by their name.
+        return await self.answer(request, ON_VERTEX, {"model": request.match_info["id"].removeprefix("claude-")})
+
+    async def converse(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request, CONVERSE, {"model": request.match_info["id"]})
+
     async def answer(self, request: web.Request, wire: Wire, given: Mapping[str, str] = NOTHING) -> web.StreamResponse:
         raw = await request.read()
-        with self.desk.serve(raw, _authorization(request), wire, given) as served:
+        with self.desk.serve(raw, self.authorization(request, raw), wire, given) as served:
             if served.seconds:
                 await asyncio.sleep(served.seconds)
             return await self.send(request, served.reply, served.seconds, wire)
@@ -114,6 +128,14 @@ class _Door:
         self.desk.prefixes.forget()
         return await self.send(request, Reply(200, packed({"status": "reset"})))
 
+    def authorization(self, request: web.Request, raw: bytes) -> str:
+        """Return what a request is let in by; a signature counts as the key that it was made with."""
+        said = _authorization(request)
+        if not sigv4.is_signature(said):
+            return said
+        key = sigv4.key_of(request.method, request.raw_path, request.headers, raw, self.desk.manners.key or "")
+        return f"Bearer {key}"
+
     def check_key(self, request: web.Request) -> None:
         self.desk.check_key(_authorization(request))
 
@@ -135,6 +157,9 @@ def _wire_of(request: web.Request) -> Wire:
     """Return whose words a request speaks, by its headers: paths are shared, as that of the models."""
     if "anthropic-version" in request.headers:
         return ANTHROPIC
+    for end, wire in ((":rawPredict", ON_VERTEX), ("/converse", CONVERSE)):
+        if request.path.endswith(end):
+            return wire
     is_google = "x-goog-api-key" in request.headers or request.path.endswith(":generateContent")
     return GEMINI if is_google else OPENAI
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .tools import Offer
+
 # These route, bill or label a request; the answer does not depend on them.
 WIRE_ONLY = frozenset(
     {
@@ -39,6 +41,8 @@ class Ask:
         schema: JSON schema of the answer, None for plain text.
         marks: one for each prefix of the prompt that may have been read before, the shortest first.
         cached_tokens: how much of it has been.
+        seen: what is shown with it, as echo says it.
+        offer: the tools that may be called, None for none.
     """
 
     hash: str
@@ -51,6 +55,8 @@ class Ask:
     schema: Mapping[str, Any] | None = None
     marks: tuple[bytes, ...] = ()
     cached_tokens: int = 0
+    seen: tuple[str, ...] = ()
+    offer: Offer | None = None
 
 
 def hash_of(body: Mapping[str, Any]) -> str:

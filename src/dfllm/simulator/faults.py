@@ -74,6 +74,7 @@ FAULTS: Mapping[str, str] = {
     "badshape": "JSON of another shape than asked for",
     "weirdjson": "JSON with NaN and a name that comes twice",
     "fncall": "a function call instead of a text",
+    "badargs": "a function call whose arguments are half of their JSON",
     "nousage": "a good answer without usage",
     "othermodel": "a good answer by another model",
     "surrogate": "a text with a lone surrogate",

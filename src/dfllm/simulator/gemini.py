@@ -10,6 +10,7 @@ from .asks import Ask
 from .limiter import Verdict
 from .openai import no_model
 from .replies import Reply, packed
+from .tools import broken
 
 _STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -84,11 +85,15 @@ def content(completion: Mapping[str, Any]) -> dict[str, Any]:
 def _candidate(choice: Mapping[str, Any]) -> dict[str, Any]:
     said = choice["message"]
     parts: list[dict[str, Any]] = [{"text": said["content"]}] if said.get("content") else []
+    finish = _FINISHES[choice["finish_reason"]]
     for call in said.get("tool_calls") or ():
-        asked = {"name": call["function"]["name"], "args": json.loads(call["function"]["arguments"])}
-        parts.append({"functionCall": asked})
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        if not broken(arguments):
+            parts.append({"functionCall": {"name": name, "args": json.loads(arguments)}})
+        elif finish == "STOP":  # a call that cannot be read is not shown
+            finish = "MALFORMED_FUNCTION_CALL"
     inside = {"parts": parts, "role": "model"} if parts else {"role": "model"}
-    return {"content": inside, "finishReason": _FINISHES[choice["finish_reason"]], "index": choice["index"]}
+    return {"content": inside, "finishReason": finish, "index": choice["index"]}
 
 
 def usage(used: Mapping[str, Any]) -> dict[str, Any]:

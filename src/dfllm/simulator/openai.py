@@ -101,7 +101,7 @@ def completion(ask: Ask, answers: Sequence[Answer], attempt: int, now: float | N
         "choices": [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []},
+                "message": _message(answer),
                 "logprobs": None,
                 "finish_reason": answer.finish,
             }
@@ -111,6 +111,17 @@ def completion(ask: Ask, answers: Sequence[Answer], attempt: int, now: float | N
         "service_tier": "default",
         "system_fingerprint": "fp_simulator",
     }
+
+
+def _message(answer: Answer) -> Body:
+    said: Body = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
+    if not answer.calls:
+        return said
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for call in answer.calls
+    ]
+    return said | {"content": answer.text or None, "tool_calls": calls}
 
 
 def good(

@@ -108,13 +108,41 @@ def _says(change: Callable[[str], str | None], finish: str = "stop", **fields: A
     def make(ask: Ask, body: Body, faults: Faults) -> Reply:
         said = 0
         for choice in body["choices"]:
-            text = change(choice["message"]["content"])
+            text = change(choice["message"]["content"] or "")
+            choice["message"].pop("tool_calls", None)
             choice["message"] |= {"content": text, **fields}
             choice["finish_reason"] = finish
             said += tokens_of(text or "") + (tokens_of(json.dumps(fields)) if fields else 0)
         return good(body | {"usage": usage(ask, said)})
 
     return make
+
+
+def _cut(ask: Ask, body: Body, faults: Faults) -> Reply:
+    """Stop half way: in the middle of the last call, where there is one, else of the text."""
+    calls = [call for choice in body["choices"] for call in (choice["message"].get("tool_calls") or ())[-1:]]
+    if not calls:
+        return _says(lambda text: text[: max(1, len(text) // 2)], "length")(ask, body, faults)
+    _halve(calls)
+    for choice in body["choices"]:
+        choice["finish_reason"] = "length"
+    return good(body)
+
+
+def _halve(calls: list[dict[str, Any]]) -> None:
+    for call in calls:
+        arguments = call["function"]["arguments"]
+        call["function"] = call["function"] | {"arguments": arguments[: max(1, len(arguments) // 2)]}
+
+
+def _bad_arguments(ask: Ask, body: Body, faults: Faults) -> Reply:
+    for choice in body["choices"]:
+        said = choice["message"]
+        said["tool_calls"] = [dict(call) for call in said.get("tool_calls") or [_CALL]]
+        said["content"] = None
+        choice["finish_reason"] = "tool_calls"
+        _halve(said["tool_calls"])
+    return good(body)
 
 
 def _has(name: str, value: Any) -> Fault:
@@ -132,6 +160,7 @@ def _without_choices(ask: Ask, body: Body, faults: Faults) -> Reply:
 def _all_thought(ask: Ask, body: Body, faults: Faults) -> Reply:
     thought = ask.allowance or 2048
     for choice in body["choices"]:
+        choice["message"].pop("tool_calls", None)
         choice["message"]["content"] = ""
         choice["finish_reason"] = "length"
     return good(body | {"usage": usage(ask, thought, reasoning_tokens=thought)})
@@ -257,13 +286,14 @@ _FAULTS: Mapping[str, Fault] = {
     "blank": _says(lambda text: ""),
     "refusal": _says(lambda text: None, refusal="I'm sorry, but I can't help with that."),
     "filter": _says(lambda text: None, "content_filter"),
-    "length": _says(lambda text: text[: max(1, len(text) // 2)], "length"),
+    "length": _cut,
     "think_out": _all_thought,
     "prose": _says(lambda text: "Sure! I had a look at it, and all in all it is fine."),
     "fenced": _says(lambda text: f"Here you go:\n\n```json\n{text}\n```\n\nLet me know if there is more to do."),
     "badshape": _says(lambda text: '{"unexpected":["another","shape"]}'),
     "weirdjson": _says(lambda text: '{"value":NaN,"value":1}'),
     "fncall": _says(lambda text: None, "tool_calls", tool_calls=[_CALL]),
+    "badargs": _bad_arguments,
     "nousage": _without_usage,
     "othermodel": _has("model", "another-model"),
     "surrogate": _says(lambda text: f"{text} \ud83d"),

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from . import openai_read
+from . import openai_read, tools_read
 from .asks import Ask, hash_of
 from .openai import Rejected, error
 from .replies import packed
+from .tools import broken
 
 _FIELDS = frozenset(
     {"model", "input", "instructions", "max_output_tokens", "temperature", "top_p", "reasoning", "text", "store"}
@@ -43,7 +44,8 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         inside = {name: value for name, value in form.items() if name != "type"}
         chat["response_format"] = {"type": kind, "json_schema": inside} if kind == "json_schema" else form
     chat["messages"] = _messages(body)
-    return replace(openai_read.read(packed(chat)), hash=hash_of(body))
+    chat |= tools_read.as_chat(body)
+    return replace(openai_read.read(packed(chat), more_files=True), hash=hash_of(body))
 
 
 def _reject(message: str, param: str, code: str) -> NoReturn:
@@ -64,8 +66,18 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _content(content: Any) -> Any:
     if not isinstance(content, list):
         return content
-    texts = ("input_text", "output_text")
-    return [{**part, "type": "text"} if part.get("type") in texts else part for part in content]
+    return [_part(part) if isinstance(part, dict) else part for part in content]
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("input_text", "output_text"):
+        return {**part, "type": "text"}
+    if kind == "input_image":
+        return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
+    if kind == "input_file":
+        return {"type": "file", "file": part}
+    return {**part, "type": f"{kind} here"} if kind in ("text", "image_url", "file") else part
 
 
 def response(completion: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,17 +95,17 @@ def response(completion: Mapping[str, Any]) -> dict[str, Any]:
     output: list[dict[str, Any]] = [
         {
             "type": "function_call",
-            "id": f"fc_{name}",
+            "id": f"fc_{name}{place:x}",
             "call_id": call["id"],
             "name": call["function"]["name"],
             "arguments": call["function"]["arguments"],
-            "status": "completed",
+            "status": "incomplete" if cut and broken(call["function"]["arguments"]) else "completed",
         }
-        for call in said.get("tool_calls") or ()
+        for place, call in enumerate(said.get("tool_calls") or ())
     ]
     if parts:
         message = {"type": "message", "id": f"msg_{name}", "status": status, "role": "assistant", "content": parts}
-        output.append(message)
+        output.insert(0, message)
     return {
         "id": f"resp_{name}",
         "object": "response",
