@@ -28,11 +28,13 @@ from dfllm._core.parts import Brought, joined
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
+from dfllm._core.vectors import as_cell
 from dfllm._run.asks import Ask
 from dfllm._run.sampling import Sampling
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
+from dfllm._wire.embeddings import Packing
 from dfllm._wire.media import NO_EXTRA, Extra, Rules
 
 Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
@@ -112,6 +114,7 @@ class Order:
         bounded: gives whether it is known what that can cost at most.
         sampling: numbers the samples where rows have several; None where each row is asked once.
         others: orders to other models whose answers are as good.
+        packing: how many questions are put into one request; None where each has its own.
     """
 
     prompt: Prompt
@@ -131,6 +134,7 @@ class Order:
     context: Callable[[], int | None] = lambda: None
     sampling: Sampling | None = None
     others: tuple[Order, ...] = ()
+    packing: Packing | None = None
 
     @property
     def window(self) -> int:
@@ -202,7 +206,7 @@ class Desk:
         self._render = order.prompt.renderer()
         self._key_of = keyer(order.terms)
         self._decode = order.dialect.decode
-        self.interpret = interpreter(order.schema.read if order.schema else None)
+        self.interpret = as_cell if order.packing else interpreter(order.schema.read if order.schema else None)
         if order.terms.tools is not None:
             self.interpret = calling(self.interpret, len(order.schema.fields) if order.schema else 1)
         self.encode = order.dialect.encoder(order.terms)
