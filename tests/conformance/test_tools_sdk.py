@@ -133,7 +133,7 @@ def clients(openais, anthropics, googles):
     return openais, anthropics, googles
 
 
-@pytest.mark.parametrize("vendor", DIALECTS.keys() & {"openai", "openai-responses", "anthropic", "gemini"})
+@pytest.mark.parametrize("vendor", sorted(DIALECTS.keys() & {"openai", "openai-responses", "anthropic", "gemini"}))
 @pytest.mark.parametrize(
     ("text", "choice", "expected"),
     [
