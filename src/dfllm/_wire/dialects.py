@@ -120,6 +120,7 @@ DIALECTS: dict[str, Dialect] = {
         converse.decode,
         converse.response_format,
         lacks=("seed",),
+        tools=converse.tools,
     ),
 }
 # Claude and Gemini in Google's cloud differ in where they are and how they are let in, and hardly in what they say.

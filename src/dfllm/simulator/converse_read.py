@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from . import tools_read
 from .answers import MODELS
 from .anthropic_read import complaints
 from .asks import Ask, hash_of, tokens_of
@@ -39,15 +40,17 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
     if (body.get("serviceTier") or {"type": "default"}).get("type") not in _TIERS:
         _reject(f"serviceTier.type: one of {', '.join(_TIERS)}")
     said = _messages(body)
+    offer = tools_read.from_converse(body)
     name = given.get("model", "")
     ask = Ask(
         hash=hash_of({field: value for field, value in body.items() if field not in _ROUTES} | {"model": name}),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + (_tool_tokens(body) if offer else 0),
         allowance=_allowance(inference),
         stops=_stops(inference),
         schema=_schema(body),
+        offer=offer,
     )
     for field in ("temperature", "topP"):
         value = inference.get(field, 0)
@@ -97,6 +100,10 @@ def _text_of(where: str, content: Any) -> str:
     if not all(isinstance(text, str) and text.strip() for text in texts):
         _reject(f"The text field in the ContentBlock object at '{where}' is blank")
     return "\n".join(texts)
+
+
+def _tool_tokens(body: Mapping[str, Any]) -> int:
+    return tokens_of(json.dumps(body["toolConfig"]["tools"]))
 
 
 def _allowance(inference: Mapping[str, Any]) -> int | None:
