@@ -200,7 +200,7 @@ def test_template_that_fails_on_nineteen_rows_is_taken(bill):
     [
         ("", "prompt is empty."),
         ("  \n", "prompt is empty."),
-        (None, "prompt takes text or a list of messages; found NoneType."),
+        (None, "Nothing is asked. Say prompt=, or messages="),
         (5, "prompt takes text or a list of messages; found int."),
         (b"hello", "prompt takes text or a list of messages; found bytes."),
         ({"role": "user", "content": "x"}, "prompt takes text or a list of messages; found dict."),

@@ -1,5 +1,7 @@
 """Every dialect from a frame to its columns: the simulator behind each provider's own variables."""
 
+import base64
+import hashlib
 import json
 from dataclasses import replace
 from typing import Literal
@@ -25,12 +27,38 @@ OTHERWISE = {(name, "Refused"): "ContentFiltered" for name in ("gemini", "vertex
 #: The providers whose models are listed at another host.
 UNLISTED = ("vertex", "bedrock")
 
+PNG = b"\x89PNG\r\n\x1a\npixels"
+DOCUMENT = b"%PDF-1.7 pages"
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Where is Rome?"},
+    {"role": "assistant", "content": "In Italy."},
+]
+
 #: One provider for each dialect; what only some models of a provider are spoken to in has its own tests.
 SPEAKERS = {provider.dialect: provider.name for provider in reversed(PROVIDERS.values())}
 every_dialect = pytest.mark.parametrize("name", [SPEAKERS[dialect] for dialect in DIALECTS if dialect in SPEAKERS])
 every_caller = pytest.mark.parametrize(
     "name", [SPEAKERS[name] for name, dialect in DIALECTS.items() if dialect.tools and name in SPEAKERS]
 )
+every_that_sees = pytest.mark.parametrize(
+    "name", [SPEAKERS[name] for name, dialect in DIALECTS.items() if dialect.images and name in SPEAKERS]
+)
+
+
+class Drawn:
+    """A picture as Pillow has them."""
+
+    def getbands(self):
+        return ("R",)
+
+    def save(self, place, kind):
+        place.write(PNG)
+
+
+def told(content, kind):
+    """Return what echo says of these bytes."""
+    return f"[{kind} {len(content)} bytes {hashlib.sha256(content).hexdigest()[:8]}]"
 
 
 @pytest.fixture
@@ -92,6 +120,150 @@ def test_labels(name, serve, frame):
     out = frame.llm.complete("Rate {{ city }}.", model=f"{name}/small", schema=["good", "bad"])
 
     assert set(out["completion"]) <= {"good", "bad"}
+
+
+@every_that_sees
+@pytest.mark.parametrize("held", ["bytes", "data URL", "path", "Path", "picture", "URL"])
+def test_images(name, held, serve, tmp_path):
+    """However an image is held, the provider sees the same; a URL is passed on."""
+    started = serve(name)
+    path = tmp_path / "any name"
+    path.write_bytes(PNG)
+    cells = {
+        "bytes": PNG,
+        "data URL": f"data:image/png;base64,{base64.b64encode(PNG).decode()}",
+        "path": str(path),
+        "Path": path,
+        "picture": Drawn(),
+        "URL": "https://example.com/a.png",
+    }
+    frame = pd.DataFrame({"city": ["Oslo"], "photo": pd.Series([cells[held]], dtype=object)})
+
+    out = frame.llm.complete("Is this {{ city }}?", images="photo", model=f"{name}/echo")
+
+    seen = "[image https://example.com/a.png]" if held == "URL" else told(PNG, "image/png")
+    assert [f"Is this Oslo?\n{seen}"] == out["completion"].tolist()
+    assert 1 == started.bill.billed
+
+
+@every_that_sees
+@pytest.mark.parametrize("held", ["bytes", "data URL", "path", "Path", "URL", "text"])
+def test_files(name, held, serve, tmp_path):
+    """The same of documents, where the provider takes them; else the row says so, unsent and free."""
+    started = serve(name)
+    path = tmp_path / "any name"
+    path.write_bytes(DOCUMENT)
+    cells = {
+        "bytes": DOCUMENT,
+        "data URL": f"data:application/pdf;base64,{base64.b64encode(DOCUMENT).decode()}",
+        "path": str(path),
+        "Path": path,
+        "URL": "https://example.com/a.pdf",
+        "text": b"A note.",
+    }
+    frame = pd.DataFrame({"report": pd.Series([cells[held]], dtype=object)})
+    seen = {"URL": "[file https://example.com/a.pdf]", "text": told(b"A note.", "text/plain")}
+
+    if name == "openai" and held in seen:
+        with pytest.warns(dfllm.RowsFailedWarning):
+            out = frame.llm.complete("What is it?", files="report", model=f"{name}/echo")
+        why = {
+            "URL": "BadInput: openai fetches no files; dfllm.configure(fetch_files=True) does it here",
+            "text": "BadInput: text file, openai takes PDF",
+        }
+        assert ([why[held]], 0) == (out["completion_error"].tolist(), started.bill.requests)
+        return
+    out = frame.llm.complete("What is it?", files="report", model=f"{name}/echo")
+
+    assert [f"What is it?\n{seen.get(held, told(DOCUMENT, 'application/pdf'))}"] == out["completion"].tolist()
+
+
+@every_dialect
+def test_conversations(name, serve, frame):
+    """Each row's own turns and the prompt's are one conversation, and the same as one of templates, with its key."""
+    started = serve(name)
+    frame["talk"] = [TALK, json.dumps(TALK), None]
+    templates = [*TALK, {"role": "user", "content": "And {{ city }}?"}]
+
+    out = frame.llm.complete("And {{ city }}?", messages="talk", model=f"{name}/echo")
+    again = frame[:2].llm.complete(templates, model=f"{name}/echo")
+
+    assert ["And Oslo?", "And Lima?"] == out["completion"].tolist()[:2] == again["completion"].tolist()
+    assert "Skipped: column 'talk' is missing" == out["completion_error"].iloc[2]
+    assert 2 == started.bill.billed
+
+
+@every_dialect
+def test_conversations_alone(name, serve, frame):
+    """No prompt is needed, and what is no conversation costs its row alone."""
+    started = serve(name)
+    asked = {"role": "user", "content": "Where is Oslo?"}
+    frame["talk"] = [[asked], [TALK[0], asked], [{"role": "bot", "content": "?"}]]
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        out = frame.llm.complete(messages="talk", model=f"{name}/echo")
+
+    assert ["Where is Oslo?"] * 2 == out["completion"].tolist()[:2]
+    why = "BadInput: message 1 has a role that is none of system, developer, user, assistant in column 'talk'"
+    assert why == out["completion_error"].iloc[2]
+    assert 2 == started.bill.requests
+
+
+@every_that_sees
+def test_conversations_that_show_something(name, serve):
+    """Parts of a turn go out in their order."""
+    serve(name)
+    parts = [{"type": "text", "text": "See?"}, {"type": "image", "image": PNG}, {"type": "file", "file": DOCUMENT}]
+    frame = pd.DataFrame({"talk": pd.Series([[{"role": "user", "content": parts}]], dtype=object)})
+
+    out = frame.llm.complete(messages="talk", model=f"{name}/echo")
+
+    assert ["See?", told(PNG, "image/png"), told(DOCUMENT, "application/pdf")] == out["completion"].iloc[0].splitlines()
+
+
+@every_dialect
+def test_few_shot(name, serve, frame):
+    """Examples stand between the rules and the question, in every vendor's own roles."""
+    serve(name)
+    prompt = [
+        {"role": "developer", "content": "Answer with a country."},
+        {"role": "user", "content": "Rome"},
+        {"role": "assistant", "content": "Italy"},
+        {"role": "user", "content": "{{ city }}"},
+    ]
+
+    out = frame.llm.complete(prompt, system="Be brief.", model=f"{name}/echo")
+
+    assert ["Oslo", "Lima", "Quito"] == out["completion"].tolist()
+
+
+def test_anthropic_is_asked_by_the_user_and_for_an_answer(serve, frame):
+    """A conversation that it would refuse is refused here: a row's own in its place, a template's before anything."""
+    started = serve("anthropic")
+    turns = [{"role": "assistant", "content": "Hi."}, {"role": "user", "content": "Hi."}]
+    frame["talk"] = [turns, turns[::-1], turns[1:]]
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        out = frame.llm.complete(messages="talk", model="anthropic/echo")
+    with pytest.raises(dfllm.OptionError, match="no conversation that ends with the assistant"):
+        frame.llm.complete(turns[::-1], model="anthropic/echo")
+
+    assert [
+        "BadInput: Anthropic takes no conversation that the assistant begins",
+        "BadInput: Anthropic takes no conversation that ends with the assistant",
+    ] == out["completion_error"].tolist()[:2]
+    assert ("Hi.", 1) == (out["completion"].iloc[2], started.bill.requests)
+
+
+@every_that_sees
+def test_large_images_do_not_look_like_long_prompts(name, serve):
+    """A megabyte of an image is no megabyte of text, and fits a limit of tokens."""
+    serve(name, limits=RateLimits(rpm=6_000, tpm=20_000))
+    frame = pd.DataFrame({"photo": [PNG.ljust(1_000_000 + n, b"\0") for n in range(3)]})
+
+    out = frame.llm.complete("What is it?", images="photo", model=f"{name}/small", max_tokens=100)
+
+    assert 3 == out["completion"].notna().sum()
 
 
 @every_dialect

@@ -37,6 +37,11 @@ def photos(*cells):
     return pd.DataFrame({"name": [f"thing {n}" for n in range(len(cells))], "photo": pd.Series(cells, dtype=object)})
 
 
+def said(done):
+    """Return what was answered, without what echo says of images."""
+    return [text.splitlines()[0] for text in done["completion"]]
+
+
 def test_images_stand_before_the_text_of_their_row(bodies):
     """Bytes as a data URL, a URL as it is, and several in their order; each row has its own."""
     done = photos(PNG, URL, [PNG, URL]).llm.complete(PROMPT, images="photo", model=MODEL)
@@ -49,7 +54,7 @@ def test_images_stand_before_the_text_of_their_row(bodies):
         for body in bodies
     }
     assert {"What is thing 0?": ["bytes"], "What is thing 1?": ["url"], "What is thing 2?": ["bytes", "url"]} == parts
-    assert ["What is thing 0?", "What is thing 1?", "What is thing 2?"] == done["completion"].tolist()
+    assert ["What is thing 0?", "What is thing 1?", "What is thing 2?"] == said(done)
 
 
 def test_run_again_sends_nothing_and_other_bytes_are_another_question(bodies, tmp_path):
@@ -90,7 +95,7 @@ def test_missing_image_is_a_missing_value(bodies, gap):
     rendered = frame.llm.complete(PROMPT, images="photo", model=MODEL, missing="render")
 
     assert "Skipped: column 'photo' is missing" == skipped["completion_error"].iloc[0]
-    assert ["What is thing 0?", "What is thing 1?"] == rendered["completion"].tolist()
+    assert ["What is thing 0?", "What is thing 1?"] == said(rendered)
     assert ["What is thing 0?"] == [
         body["messages"][0]["content"] for body in bodies if isinstance(body["messages"][0]["content"], str)
     ]
@@ -104,14 +109,24 @@ def test_missing_image_is_a_missing_value(bodies, gap):
         ({"images": "foto"}, dfllm.TemplateError, r"images= asks for 'foto'.*Did you mean 'photo'"),
         ({"images": 7}, dfllm.OptionError, "images takes a column's name or a list of them; found 7"),
         ({"images": "photo", "into": "photo"}, dfllm.OptionError, "reads 'photo'"),
-        ({"images": "photo", "budget": 1.0, "max_tokens": 9}, dfllm.OptionError, "nothing bounds what an image costs"),
+        (
+            {"images": "photo", "budget": 1.0, "max_tokens": 9, "model": "vllm/any"},
+            dfllm.OptionError,
+            "nothing bounds what an image costs",
+        ),
+        (
+            {"images": "photo", "model": "deepseek/any"},
+            dfllm.OptionError,
+            "deepseek takes no images; leave images= out",
+        ),
     ],
-    ids=["no column", "no name", "overwritten", "budget"],
+    ids=["no column", "no name", "overwritten", "budget", "none taken"],
 )
-def test_call_that_cannot_work_sends_nothing(bodies, options, error, said):
+def test_call_that_cannot_work_sends_nothing(bodies, monkeypatch, options, error, said):
     """The message says what was found and what to do."""
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-none")
     with pytest.raises(error, match=said):
-        photos(PNG).llm.complete(PROMPT, model=MODEL, **options)
+        photos(PNG).llm.complete(PROMPT, **{"model": MODEL} | options)
 
     assert [] == bodies
 
@@ -126,16 +141,16 @@ def test_plan_counts_images_and_reads_no_network(bodies):
 
 def test_many_large_images_are_not_all_in_memory_at_once(bodies, tmp_path, monkeypatch):
     """Rows are prepared a few at a time, so ten thousand photos need no more memory than some."""
-    from dfllm._run.pictures import Pictures
+    from dfllm._run.desk import Desk
 
     windows = []
-    read = Pictures.read
+    prepare = Desk.prepare
 
-    def noting(self, rows):
-        windows.append(len(rows))
-        return read(self, rows)
+    def noting(self, start, stop):
+        windows.append(stop - start)
+        return prepare(self, start, stop)
 
-    monkeypatch.setattr(Pictures, "read", noting)
+    monkeypatch.setattr(Desk, "prepare", noting)
     cells = [PNG + str(n).encode() for n in range(40)]
 
     done = photos(*cells).llm.complete(PROMPT, images="photo", model=MODEL)
@@ -156,5 +171,5 @@ def test_command_line_reads_paths(bodies, tmp_path):
 
     done = CliRunner().invoke(main, asked)
 
-    assert (0, "What is kettle?") == (done.exit_code, done.stdout.splitlines()[1].split(",")[2])
+    assert (0, '"What is kettle?') == (done.exit_code, done.stdout.splitlines()[1].split(",")[2])
     assert base64.b64encode(PNG).decode() in bodies[0]["messages"][0]["content"][0]["image_url"]["url"]

@@ -113,3 +113,19 @@ def test_plan_counts_what_is_shared():
 
     assert (2, 2 + len(RULES) // 4) == plan.shared
     assert "1,425 more of them stand behind a value of the row" in str(plan)
+
+
+def test_own_turns_of_a_row_end_what_rows_share():
+    """The rules stand before them and are told; the prompt's turns behind them are no beginning."""
+    frame = CITIES.assign(talk=[[{"role": "user", "content": "Hi."}]] * len(CITIES))
+    prompts = ["{{ city }}", RULES + "{{ city }}"]
+
+    keys = [
+        Work(frame, prompt, {"model": "openai/gpt", "messages": "talk", "system": RULES}, sends=False).order.terms
+        for prompt in prompts
+    ]
+    alone = Work(frame, RULES, {"model": "openai/gpt", "messages": "talk"}, sends=False).order.terms
+
+    assert keys[0].prompt_cache_key == keys[1].prompt_cache_key
+    assert keys[0].prompt_cache_key is not None
+    assert None is alone.prompt_cache_key

@@ -464,6 +464,7 @@ def test_a_changed_prompt_is_another_question(simulator, tmp_path):
         (lambda llm: llm.classify("review", ["a", "a"]), "'a' twice"),
         (lambda llm: llm.classify("review", LABELS, schema=["a"]), "classify.. decides by itself"),
         (lambda llm: llm.summarize("review", system="Be nice."), "prompt=, from dfllm.prompts.SUMMARIZE on"),
+        (lambda llm: llm.classify("review", LABELS, messages="review"), "messages= is for complete"),
         (lambda llm: llm.classify("review", LABELS, tools=[{"name": "f"}]), "tools= is for complete"),
         (lambda llm: llm.score("review", "x", low=5, high=5), "low=5 is not below high=5"),
         (lambda llm: llm.extract("review", {"a": 5}), "Field 'a'"),
@@ -509,10 +510,17 @@ def test_help_and_tab_completion_know_what_a_verb_takes(owner, verb):
     """Its own options, those of `complete`, and none of those it decides."""
     taken = inspect.signature(getattr(owner, verb)).parameters
     twin = inspect.signature(getattr(owner, f"a{verb}")).parameters
-    shared = set(inspect.signature(owner.complete).parameters) - {"prompt", "schema", "system", "tools", "tool_choice"}
+    shared = set(inspect.signature(owner.complete).parameters) - {
+        "prompt",
+        "schema",
+        "system",
+        "messages",
+        "tools",
+        "tool_choice",
+    }
     own = set(inspect.signature(getattr(prompts, verb)).parameters) - {"text", "a", "b"}
 
     assert list(taken.items()) == list(twin.items())
     assert shared | own <= set(taken)
-    assert {"schema", "system", "tools", "tool_choice"}.isdisjoint(taken)
+    assert {"schema", "system", "messages", "tools", "tool_choice"}.isdisjoint(taken)
     assert VERBS[verb][2][0].partition("_")[0] == taken["into"].default

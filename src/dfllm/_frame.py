@@ -20,7 +20,6 @@ from dfllm._core.schema import Schema
 from dfllm._core.strict import Kind
 from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Block, Settled
-from dfllm._run.pictures import Pictures
 
 Column: TypeAlias = list[Plain]
 
@@ -59,42 +58,6 @@ def cells_of(frame: pd.DataFrame, labels: Sequence[Hashable]) -> Callable[[int, 
         return Block([_plain(label, column.iloc[start:stop], unfit) for label, column in columns], unfit)
 
     return cells
-
-
-def pictured(
-    frame: pd.DataFrame, labels: Sequence[str], pictures: Pictures, *, skip: bool
-) -> Callable[[int, int], list[tuple[str, ...] | Failure]]:
-    """Return the function from a window's bounds to each row's images, as URLs in the columns' order.
-
-    Args:
-        frame: the frame.
-        labels: the image columns.
-        pictures: what reads their cells.
-        skip: whether a row without one of its images is skipped; else it goes without.
-    """
-    columns = [(label, frame[label]) for label in labels]
-
-    def images(start: int, stop: int) -> list[tuple[str, ...] | Failure]:
-        window = [(label, column.iloc[start:stop].tolist()) for label, column in columns]
-        rows = [[(label, cells[place]) for label, cells in window] for place in range(stop - start)]
-        there = [[(label, cell) for label, cell in row if not _is_blank(cell)] for row in rows]
-        made: list[tuple[str, ...] | Failure] = []
-        whole = [full if not skip or len(full) == len(row) else [] for row, full in zip(rows, there, strict=True)]
-        for row, full, shown in zip(rows, there, pictures.read(whole), strict=True):
-            if skip and len(full) < len(row):
-                gap = next(label for label, cell in row if _is_blank(cell))
-                made.append(Failure("Skipped", f"column {gap!r} is missing"))
-            else:
-                made.append(shown)
-        return made
-
-    return images
-
-
-def _is_blank(cell: Any) -> bool:
-    if isinstance(cell, str):
-        return not cell.strip()
-    return cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
 
 
 def _plain(label: Hashable, column: pd.Series[Any], unfit: dict[int, Failure]) -> Column:

@@ -35,7 +35,9 @@ class Options(TypedDict, total=False):
     into: str
     system: str | None
     schema: Any
+    messages: str | None
     images: str | Sequence[str] | None
+    files: str | Sequence[str] | None
     tools: Sequence[GivenTool] | None
     tool_choice: str | None
     temperature: float | None
@@ -71,11 +73,3 @@ def check_choices(options: Options) -> None:
         given = options.get(name, _NOT_GIVEN)
         if given is not _NOT_GIVEN and not isinstance(given, kinds):
             raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
-
-
-def labels_of(images: object) -> tuple[str, ...]:
-    """Return the image columns."""
-    labels = () if images is None else (images,) if isinstance(images, str) else images
-    if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) for label in labels):
-        raise OptionError(f"images takes a column's name or a list of them; found {images!r}.")
-    return tuple(labels)

@@ -63,7 +63,7 @@ def plan_of(
         for question in window.missing:
             if question.key not in missing:
                 missing.add(question.key)
-                estimate.ask(question.messages, len(desk.encode(question.messages)))
+                estimate.ask(question.messages, desk.bound(question.messages))
         for place, one in enumerate(window.settled):
             if one is None:
                 continue

@@ -39,8 +39,9 @@ def options_of(task: Task, options: Options) -> Options:
             f"{task.verb}() has a system message of its own; change it with prompt=, from "
             f"dfllm.prompts.{task.verb.upper()} on."
         )
-    if options.get("tools") is not None:
-        raise OptionError(f"{task.verb}() asks for an answer of its own; tools= is for complete().")
+    for name in ("messages", "tools"):
+        if options.get(name) is not None:
+            raise OptionError(f"{task.verb}() asks a question of its own; {name}= is for complete().")
     made: Options = {"into": task.into, **options, "system": None, "schema": task.schema}
     return made
 

@@ -22,7 +22,7 @@ from dfllm.prompts import Worded
 from dfllm.report import remember
 
 #: Options of `complete` that a verb decides by itself.
-DECIDED = ("schema", "system", "tools", "tool_choice")
+DECIDED = ("schema", "system", "messages", "tools", "tool_choice")
 
 
 class Classify(Options, total=False):
@@ -90,7 +90,7 @@ class Verbs:
             descriptions: what labels mean, by label.
             prompt: a changed `dfllm.prompts.CLASSIFY`, or a template or a path to one.
             into: name of the new column, ``"label"``; errors go to ``f"{into}_error"``.
-            options: as `complete` has them, but for `schema`, `system` and `tools`, which a verb decides.
+            options: as `complete` has them, but for `schema`, `system`, `messages` and `tools`, which a verb decides.
 
         Returns:
             A new frame as `complete` gives it; `into` holds one of the labels or, with `multi`, a JSON list of them in

@@ -6,11 +6,13 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
+from itertools import takewhile
 from typing import NamedTuple
 
 import pandas as pd
 
+from dfllm._attached import attached_of, brought, check_taken
 from dfllm._core.errors import (
     STOPS,
     ModelWarning,
@@ -32,15 +34,14 @@ from dfllm._core.terms import terms_of
 from dfllm._core.tools import Tool, choice_of, tools_of
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
-from dfllm._frame import Columns, cells_of, check_names, names_of, pictured
-from dfllm._options import OnError, Options, check_choices, labels_of
+from dfllm._frame import Columns, cells_of, check_names, names_of
+from dfllm._options import OnError, Options, check_choices
 from dfllm._planning import plan_of
 from dfllm._run import loop
 from dfllm._run.clouds import located
 from dfllm._run.desk import Desk, Order, Sink
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
-from dfllm._run.pictures import Pictures
 from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.refreshing import concluded, refresh_of, resumed
@@ -52,7 +53,8 @@ from dfllm._run.store_refresh import Refresh
 from dfllm._run.tally import Tally
 from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
 from dfllm._wire.abilities import offered
-from dfllm._wire.dialects import DIALECTS, Dialect, schema_part
+from dfllm._wire.dialects import DIALECTS, media_of, schema_part
+from dfllm._wire.media import Rules
 from dfllm._wire.providers import identity_of, normalised, split
 
 #: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
@@ -96,7 +98,7 @@ class Work:
 
     Args:
         frame: the user's frame, which is never changed.
-        prompt: the template, a path to one, or a list of roles and templates.
+        prompt: the template, a path to one, or a list of roles and templates; None where rows bring all that is asked.
         options: as `DataFrameLLM.complete` takes them.
         sends: whether it will be run; a plan needs no API key.
 
@@ -104,7 +106,7 @@ class Work:
         DfllmError: something does not fit; see `DataFrameLLM.complete`.
     """
 
-    def __init__(self, frame: pd.DataFrame, prompt: Given, options: Options, *, sends: bool = True) -> None:
+    def __init__(self, frame: pd.DataFrame, prompt: Given | None, options: Options, *, sends: bool = True) -> None:
         check_choices(options)
         task = prompt if isinstance(prompt, Task) else None
         if isinstance(prompt, Task):
@@ -128,14 +130,15 @@ class Work:
                 "in a shell, -m provider/model."
             )
         missing = options.get("missing", "skip")
-        recipe = recipe_of(prompt_text(prompt), options.get("system"), missing)
+        self._attached = attached_of(options)
+        given_prompt = None if prompt is None else prompt_text(prompt)
+        recipe = recipe_of(given_prompt, options.get("system"), missing, talks=bool(self._attached.messages))
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
         self._recipe = recipe
         self._prompt = Prompt(recipe)
-        self._images = labels_of(options.get("images"))
         check_columns(self._prompt.columns, list(self.frame.columns))
-        check_columns(self._images, list(frame.columns), of="images=")
+        self._attached.check(list(frame.columns))
         self.schema: Schema | None = schema_of(given) if (given := options.get("schema")) is not None else None
         self._tools: tuple[Tool, ...] = tools_of(given) if (given := options.get("tools")) is not None else ()
         self.names = names_of(
@@ -144,7 +147,8 @@ class Work:
             details=options.get("details", False),
             calls=bool(self._tools),
         )
-        check_names(frame, self.names, read=[*self._prompt.columns, *self._images], overwrite=options.get("overwrite"))
+        read = [*self._prompt.columns, *self._attached.columns]
+        check_names(frame, self.names, read=read, overwrite=options.get("overwrite"))
         self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
         self._store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
@@ -182,8 +186,12 @@ class Work:
             tools=offered(self._tools, provider, dialect),
             tool_choice=choice_of(options.get("tool_choice"), self._tools),
         )
-        if self._images:
-            self._refuse_images(dialect, provider.name)
+        context = cache(partial(window_of, provider.prices or provider.name, model))
+        rules = Rules(media_of(provider), provider.name, model, context, is_capped=self.settings.budget is not None)
+        check_taken(self._attached, rules)
+        odd = dialect.order([message.role for message in self._recipe.messages])
+        if odd is not None and not self._attached.messages:
+            raise OptionError(f"{odd}. Put a message of the user's there.")
         dialect.encoder(terms)  # an `extra` that sets what is not its to set is refused here
         if self.settings.budget is not None and self.settings.budget.per == "tag" and not options.get("tag"):
             raise OptionError("A budget per tag needs a tag: say tag='...'.")
@@ -191,8 +199,10 @@ class Work:
         self._key_names = provider.key_names
         usual = provider.built_in and normalised(provider.base_url) == normalised(self._endpoint.base_url)
         identity = identity_of(provider, self._endpoint.base_url)
-        # A row's images stand before the text they go with, and end what rows have in common.
-        prefix = self._prompt.prefix[: self._prompt.last_asked if self._images else None]
+        # A row's images stand before the text they go with, and end what rows have in common, as its own turns do.
+        prefix = self._prompt.prefix[: self._prompt.last_asked if self._attached.columns else None]
+        if self._attached.messages:
+            prefix = tuple(takewhile(lambda message: message.role in ("system", "developer"), prefix))
         # Another server at the provider's name may refuse a field that it does not know.
         routes = provider.takes_prompt_cache_key and identity == provider.name
         self._expects_cached = routes and self.settings.prompt_caching == "auto"
@@ -213,27 +223,21 @@ class Work:
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
             tag=options.get("tag"),
-            context=partial(window_of, provider.prices or provider.name, model),
-            images=pictured(self.frame, self._images, Pictures(fetch=self.settings.fetch_images), skip=self._skips)
-            if self._images
+            context=context,
+            brought=brought(self.frame, self._attached, self.settings, rules, skip=self._skips)
+            if self._attached.columns
             else None,
+            rules=rules if self._attached.columns else None,
+            shows=bool(self._attached.kinds),
+            bounded=lambda: all(map(rules.is_bounded, self._attached.kinds)),
         )
 
     def _refresh(self) -> Refresh:
-        return refresh_of(self.order, self._recipe, self._images)
+        return refresh_of(self.order, self._recipe, self._attached._asdict())
 
     @property
     def _skips(self) -> bool:
         return self.options.get("missing", "skip") != "render"
-
-    def _refuse_images(self, dialect: Dialect, provider: str) -> None:
-        if not dialect.images:
-            raise OptionError(f"{provider} is not sent images yet; leave images= out, or choose another provider.")
-        if self.settings.budget is not None:
-            raise OptionError(
-                "There is a budget, and nothing bounds what an image costs, so it could not be kept. Nothing was sent. "
-                "Leave images= or the budget out."
-            )
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""

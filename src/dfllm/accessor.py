@@ -43,13 +43,15 @@ class DataFrameLLM(Verbs):
 
     def complete(
         self,
-        prompt: Given,
+        prompt: Given | None = None,
         *,
         model: str | None = None,
         into: str = "completion",
         system: str | None = None,
         schema: Any = None,
+        messages: str | None = None,
         images: str | Sequence[str] | None = None,
+        files: str | Sequence[str] | None = None,
         tools: Sequence[GivenTool] | None = None,
         tool_choice: str | None = None,
         temperature: float | None = None,
@@ -78,14 +80,18 @@ class DataFrameLLM(Verbs):
         Args:
             prompt: jinja2 text whose variables are the frame's columns (``row["any label"]`` where a label is no
                 identifier), a path to a ``.j2`` file, a list of ``{"role", "content"}`` templates, or what a function
-                of `dfllm.prompts` returns.
+                of `dfllm.prompts` returns. It may be left out where `messages` says all.
             model: provider and model, as in ``"openai/gpt-mini"``; else that of `dfllm.configure` or ``DFLLM_MODEL``.
             into: name of the new column; errors go to ``f"{into}_error"``.
             system: a template for the system message.
             schema: what each answer must hold: a list of labels, a pydantic model, a mapping of fields to types, or a
                 JSON schema. Sent as the provider's structured output and checked here.
+            messages: a column of conversations, each a list of ``{"role", "content"}`` or JSON text of one; `prompt`
+                goes on with them, and `system` stands before.
             images: a column, or several, of images to show with the prompt: https URLs, which the provider fetches,
                 data URLs, paths, bytes, or Pillow images, or a list of them; PNG, JPEG, GIF or WebP of up to 20 MiB.
+            files: a column, or several, of documents to show: PDF, or plain text where the provider takes that; https
+                URLs, data URLs, paths or bytes, or a list of them.
             tools: what the model may ask to be called: typed functions, or JSON with name, description and parameters.
                 Nothing is ever called here; what the model asks for goes into ``f"{into}_calls"``, as JSON.
             tool_choice: ``"auto"``, ``"required"``, ``"none"``, or the name of the tool to be called.
@@ -143,7 +149,7 @@ class DataFrameLLM(Verbs):
         remember(ending)
         return work.conclude(ending)
 
-    async def acomplete(self, prompt: Given, **options: Unpack[Options]) -> pd.DataFrame:
+    async def acomplete(self, prompt: Given | None = None, **options: Unpack[Options]) -> pd.DataFrame:
         """Do as `complete` does, awaited from any event loop. Being cancelled is as Ctrl-C is.
 
         Returns:
@@ -165,7 +171,7 @@ class DataFrameLLM(Verbs):
             raise cancelled
         return work.conclude(ending)
 
-    def plan(self, prompt: Given, **options: Unpack[Options]) -> Plan:
+    def plan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Say what `complete` would do with the same arguments. Nothing is sent and nothing is stored.
 
         Returns:
@@ -185,7 +191,7 @@ class DataFrameLLM(Verbs):
         run = functools.partial(self.complete, prompt, **options)
         return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "run"}, run=run)
 
-    def iter_completions(self, prompt: Given, **options: Unpack[Options]) -> Iterator[Completion]:
+    def iter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> Iterator[Completion]:
         """Do as `complete` does, yielding rows as they finish, known ones first.
 
         Closing the iterator, or leaving its loop and letting it go, stops the run as Ctrl-C does.
@@ -201,7 +207,7 @@ class DataFrameLLM(Verbs):
         """
         return stream(Work(self._frame, prompt, options), remember)
 
-    def aiter_completions(self, prompt: Given, **options: Unpack[Options]) -> AsyncIterator[Completion]:
+    def aiter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> AsyncIterator[Completion]:
         """Do as `iter_completions` does, on any event loop.
 
         Yields:
@@ -217,7 +223,7 @@ class DataFrameLLM(Verbs):
         """
         return astream(Work(self._frame, prompt, options), remember)
 
-    async def aplan(self, prompt: Given, **options: Unpack[Options]) -> Plan:
+    async def aplan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Do as `plan` does, without holding up the event loop.
 
         Returns:
@@ -244,7 +250,7 @@ class SeriesLLM(SeriesVerbs):
     def __init__(self, series: pd.Series[Any]) -> None:
         self._frame = series.to_frame("value")
 
-    def complete(self, prompt: Given, **options: Unpack[Options]) -> pd.DataFrame:
+    def complete(self, prompt: Given | None = None, **options: Unpack[Options]) -> pd.DataFrame:
         """Complete one prompt per value; options as `DataFrameLLM.complete`.
 
         Returns:
@@ -257,7 +263,7 @@ class SeriesLLM(SeriesVerbs):
         """
         return DataFrameLLM(self._frame).complete(prompt, **options).drop(columns="value")
 
-    async def acomplete(self, prompt: Given, **options: Unpack[Options]) -> pd.DataFrame:
+    async def acomplete(self, prompt: Given | None = None, **options: Unpack[Options]) -> pd.DataFrame:
         """Do as `complete` does, awaited from any event loop.
 
         Returns:
@@ -265,7 +271,7 @@ class SeriesLLM(SeriesVerbs):
         """
         return (await DataFrameLLM(self._frame).acomplete(prompt, **options)).drop(columns="value")
 
-    def plan(self, prompt: Given, **options: Unpack[Options]) -> Plan:
+    def plan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Say what `complete` would do; nothing is sent.
 
         Returns:
@@ -273,7 +279,7 @@ class SeriesLLM(SeriesVerbs):
         """
         return DataFrameLLM(self._frame).plan(prompt, **options)
 
-    def iter_completions(self, prompt: Given, **options: Unpack[Options]) -> Iterator[Completion]:
+    def iter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> Iterator[Completion]:
         """Yield values' completions as they finish.
 
         Yields:
@@ -332,6 +338,7 @@ def _checked(door: F, whole: inspect.Signature, names: list[str]) -> F:
 
     returns = inspect.signature(door).return_annotation
     checked.__signature__ = whole.replace(return_annotation=returns)  # type: ignore[attr-defined]  # inspect reads it
+    del checked.__wrapped__  # Sphinx would look there for the defaults of options that only this one has
     return checked  # type: ignore[return-value]  # the same door
 
 

@@ -165,9 +165,12 @@ _OURS = (
 
 
 def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    if given["prompt"] is None and given["messages"] is None:
+        raise click.UsageError("Missing option '-p' / '--prompt', or '--messages' where rows bring all.")
     options = {name: value for name, value in given.items() if name not in _OURS}
     limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
-    options["images"] = list(given["images"]) or None
+    for name in ("images", "files"):
+        options[name] = list(given[name]) or None
     if given["budget"] is not None:
         options["budget"] = dfllm.Budget(given["budget"], per=given["budget_per"])
     return {**options, "limits": dfllm.Limits(**limits) if limits else None}

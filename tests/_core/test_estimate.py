@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfllm._core.estimate import FEW, SAMPLE, Estimate, Range, Tariff, guessed, guessed_in, schema_tokens
-from dfllm._core.types import Message, Response
+from dfllm._core.types import Message, Part, Parted, Response
 
 TARIFF = Tariff(lambda tokens_in, tokens_out: tokens_in + 4 * tokens_out, lambda size: size + 4 * 100)
 
@@ -28,6 +28,24 @@ def test_guess_counts_signs(text, tokens):
     """Four ASCII characters a token, and four to five others, which are mostly signs that stand for a word."""
     assert tokens == guessed(text)
     assert tokens + 4 == guessed_in(asked(text))
+
+
+def test_guess_counts_what_is_shown():
+    """An image and a file are guessed as such, not as the text that their bytes would be."""
+    shown = Parted("user", "word word", (Part("image", "data:image/png;base64,AAAA"), Part("file", "https://a/b.pdf")))
+
+    assert 1_000 + 3_000 + 2.25 + 4 == guessed_in((shown,))
+
+
+def test_what_has_no_bound_has_no_upper_end():
+    """One such question is enough; the rest of the figures stand."""
+    made = estimate(["word word"], max_tokens=10)
+    made.ask(asked("word word"), None)
+
+    whole = estimate(["word word"] * 2, max_tokens=10)
+    assert Range(*whole.tokens_in()[:2], None) == made.tokens_in()
+    assert None is made.cost(TARIFF).high
+    assert 20 == made.tokens_out().high
 
 
 def test_nothing_to_ask_takes_nothing():

@@ -1,14 +1,10 @@
-"""Images: only images go out, only as https or data URLs, and they are part of what is asked."""
+"""Images: only images go out, and only as https or data URLs."""
 
 import base64
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dfllm._core.images import MOST_BYTES, Unfit, address, data_url, images_of, is_address, media_type, with_images
-from dfllm._core.keys import keyer
-from dfllm._core.types import Illustrated, Message, Terms
+from dfllm._core.images import MOST_BYTES, Unfit, address, data_url, is_address, media_type
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 KINDS = {
@@ -17,7 +13,6 @@ KINDS = {
     "image/gif": b"GIF89a...",
     "image/webp": b"RIFF\x10\x00\x00\x00WEBPVP8 ",
 }
-ASKED = (Message("system", "You see."), Message("user", "What is it?"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,28 +105,3 @@ def test_data_url_is_written_as_its_bytes_are():
 def test_addresses_are_told_from_paths(text, is_one):
     """A drive's letter is no scheme."""
     assert is_one == is_address(text)
-
-
-def test_images_stand_in_the_last_turn_of_the_user():
-    """Few-shot turns before it, and the mending after it, are left alone."""
-    asked = (Message("user", "one"), Message("assistant", "1"), Message("user", "two"), Message("assistant", "2"))
-
-    shown = with_images(asked, ("https://a/b.png",))
-
-    assert (*asked[:2], Illustrated("user", "two", ("https://a/b.png",)), asked[3]) == shown
-    assert [(), (), ("https://a/b.png",), ()] == [images_of(message) for message in shown]
-    assert Illustrated("user", "", ("https://a/b.png",)) == with_images(ASKED[:1], ("https://a/b.png",))[-1]
-
-
-@given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
-def test_other_images_are_another_question(some, others):
-    """Each image and their order are in the key; a question without any keeps the key it always had."""
-    key_of = keyer(Terms("openai", "openai", "m"))
-
-    try:
-        one, other = (key_of(with_images(ASKED, tuple(images))) for images in (some, others))
-    except UnicodeEncodeError:
-        return
-
-    assert (some == others) == (one == other)
-    assert key_of(ASKED) != one

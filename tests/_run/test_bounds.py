@@ -26,4 +26,5 @@ def test_unknown_is_none():
     """Neither an unknown price nor an answer without end is guessed."""
     assert None is most_of(price, messages=1, tokens_out=None)(100)
     assert None is most_of(lambda response: None, messages=1, tokens_out=5)(100)
+    assert None is most_of(price, messages=1, tokens_out=5, bounded=lambda: False)(100)
     assert 0 == most_of(lambda response: 0, messages=1, tokens_out=5)(100)

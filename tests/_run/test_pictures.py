@@ -10,7 +10,7 @@ import threading
 import pytest
 import trustme
 
-from dfllm._core.images import MOST_BYTES, data_url
+from dfllm._core.images import MOST_BYTES, Unfit, data_url
 from dfllm._run.pictures import Pictures, is_public, resolved
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
@@ -19,8 +19,10 @@ READ = Pictures(fetch=False)
 
 def read(cell, pictures=READ):
     """Return what one cell gives: its images, or the text of its failure."""
-    (found,) = pictures.read([[("photo", cell)]])
-    return found if isinstance(found, tuple) else str(found)
+    try:
+        return tuple(pictures.one(one) for one in (cell if isinstance(cell, list) else [cell]))
+    except Unfit as error:
+        return f"BadInput: {error} in column 'photo'"
 
 
 class Drawn:

@@ -10,18 +10,61 @@ from hypothesis import strategies as st
 from tests._wire.vendors import TEXT, VENDORS, packed
 
 from dfllm._core.errors import OptionError
+from dfllm._core.files import file_url
+from dfllm._core.images import data_url
+from dfllm._core.parts import with_media
 from dfllm._core.retry import is_kept
 from dfllm._core.schema import schema_of
 from dfllm._core.terms import terms_of
-from dfllm._core.types import Failure, Message, Response
+from dfllm._core.types import Failure, Message, Part, Parted, Response
 from dfllm._wire.dialects import DIALECTS
 
 ASK = (Message("system", "Be brief."), Message("user", "Where is Oslo?"))
 TALK = (*ASK, Message("assistant", "In the north."), Message("user", "Of what?"))
+PNG, DOCUMENT = b"\x89PNG\r\n\x1a\npixels", b"%PDF-1.7 pages"
+IMAGE, FILE, NOTE = (Part("image", data_url(PNG)), Part("file", file_url(DOCUMENT)), Part("file", file_url(b"A note.")))
+WEB_IMAGE, WEB_FILE = Part("image", "https://example.com/a.png"), Part("file", "https://example.com/a.pdf")
+#: What is shown, as each dialect sends it.
+SHOWN = {
+    "openai": {
+        "image": {"type": "image_url", "image_url": {"url": IMAGE.value}},
+        "web image": {"type": "image_url", "image_url": {"url": WEB_IMAGE.value}},
+        "file": {"type": "file", "file": {"filename": "document.pdf", "file_data": FILE.value}},
+    },
+    "openai-responses": {
+        "image": {"type": "input_image", "image_url": IMAGE.value, "detail": "auto"},
+        "web image": {"type": "input_image", "image_url": WEB_IMAGE.value, "detail": "auto"},
+        "file": {"type": "input_file", "filename": "document.pdf", "file_data": FILE.value},
+        "web file": {"type": "input_file", "file_url": WEB_FILE.value},
+        "note": {"type": "input_file", "filename": "document.txt", "file_data": NOTE.value},
+    },
+    "anthropic": {
+        "image": {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": IMAGE.value.partition(",")[2]},
+        },
+        "web image": {"type": "image", "source": {"type": "url", "url": WEB_IMAGE.value}},
+        "file": {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": FILE.value.partition(",")[2]},
+        },
+        "web file": {"type": "document", "source": {"type": "url", "url": WEB_FILE.value}},
+        "note": {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "A note."}},
+    },
+    "gemini": {
+        "image": {"inlineData": {"mimeType": "image/png", "data": IMAGE.value.partition(",")[2]}},
+        "web image": {"fileData": {"fileUri": WEB_IMAGE.value}},
+        "file": {"inlineData": {"mimeType": "application/pdf", "data": FILE.value.partition(",")[2]}},
+        "web file": {"fileData": {"mimeType": "application/pdf", "fileUri": WEB_FILE.value}},
+        "note": {"inlineData": {"mimeType": "text/plain", "data": NOTE.value.partition(",")[2]}},
+    },
+}
+MEDIA = {"image": IMAGE, "web image": WEB_IMAGE, "file": FILE, "web file": WEB_FILE, "note": NOTE}
 PLACE = schema_of({"country": str, "people": int, "kind": ["city", "village"]})
 OPTIONS = {"max_tokens": 50, "stop": ["\n"], "reasoning": "low", "seed": 1, "extra": {"labels": {"a": "b"}}}
 
 every_dialect = pytest.mark.parametrize("name", DIALECTS)
+every_that_sees = pytest.mark.parametrize("name", [name for name, dialect in DIALECTS.items() if dialect.images])
 
 
 def terms(name, **options):
@@ -226,6 +269,84 @@ def test_sample_answers_are_valid_by_the_official_types(name):
             vendor.answer.validate_json(packed(sample))
 
 
+def seen_in(name):
+    """Return a conversation that shows all this dialect can, some of it behind its text."""
+    media = [MEDIA[what] for what in SHOWN[name]]
+    return (*with_media(ASK, media), Message("assistant", "Yes."), Parted("user", "a\nb", (*media, Part("text", "a"))))
+
+
+@every_that_sees
+def test_images_and_files(name):
+    """Each in the vendor's own shape, before the text they go with."""
+    for what, part in SHOWN[name].items():
+        shown = sent(name, with_media(ASK, [MEDIA[what]]))[turns_of(sent(name))][-1]
+        first, said = shown.get("content", shown.get("parts"))
+
+        assert part == first
+        assert "Where is Oslo?" == said["text"]
+
+
+@every_that_sees
+def test_parts_keep_their_order(name):
+    """An image between two texts stands there."""
+    parts = (Part("text", "Before."), IMAGE, Part("text", "Behind."))
+    turn = sent(name, (Parted("user", "Before.\nBehind.", parts),))[turns_of(sent(name))][0]
+
+    before, image, behind = turn.get("content", turn.get("parts"))
+
+    assert ("Before.", SHOWN[name]["image"], "Behind.") == (before["text"], image, behind["text"])
+
+
+@every_that_sees
+def test_bodies_with_images_and_files_are_valid_by_the_official_types(name):
+    """The vendor's own type of requests takes them."""
+    body = sent(name, seen_in(name))
+
+    checked = VENDORS[name].asked.validate_python(body)
+
+    assert set(body) == set(
+        checked if isinstance(checked, dict) else checked.model_dump(exclude_unset=True, by_alias=True)
+    )
+
+
+@every_dialect
+def test_rules_and_turns_have_their_places(name):
+    """Rules of either role are the vendor's rules, and the turns keep their order and speakers."""
+    talk = (Message("system", "One."), Message("developer", "Two."), *TALK[1:])
+    body = sent(name, talk)
+    turns = body[turns_of(body)]
+
+    rules = body.get("system", body.get("systemInstruction"))
+    spoken = {"model": "assistant"}
+    roles = [spoken.get(turn["role"], turn["role"]) for turn in turns]
+    assert ["user", "assistant", "user"] == [role for role in roles if role not in ("system", "developer")]
+    assert (rules is None) == (["system", "developer"] == roles[:2])
+    assert rules is None or ("One." in json.dumps(rules) and "Two." in json.dumps(rules))
+
+
+def test_turns_of_one_role_are_one_turn_of_geminis():
+    """There roles alternate."""
+    body = sent("gemini", (Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
+
+    assert [("user", 2), ("model", 1)] == [(turn["role"], len(turn["parts"])) for turn in body["contents"]]
+
+
+@pytest.mark.parametrize(
+    ("roles", "why"),
+    [
+        (["system", "user", "assistant", "user"], None),
+        (["user", "user"], None),
+        (["system"], None),
+        (["assistant", "user"], "Anthropic takes no conversation that the assistant begins"),
+        (["user", "assistant"], "Anthropic takes no conversation that ends with the assistant"),
+    ],
+)
+def test_anthropic_wants_the_user_first_and_last(roles, why):
+    """Others do not mind."""
+    assert why == DIALECTS["anthropic"].order(roles)
+    assert [None] * 3 == [DIALECTS[name].order(roles) for name in ("openai", "openai-responses", "gemini")]
+
+
 @every_dialect
 @pytest.mark.parametrize("messages", [ASK, TALK], ids=["ask", "talk"])
 @pytest.mark.parametrize("given", ["plain", "full", "schema"])
@@ -322,7 +443,7 @@ def texts_of(value):
     """Yield every text of the turns."""
     for turn in value[turns_of(value)]:
         content = turn.get("content", turn.get("parts"))
-        yield content if isinstance(content, str) else content[0]["text"]
+        yield from (content,) if isinstance(content, str) else (part["text"] for part in content)
 
 
 @every_dialect

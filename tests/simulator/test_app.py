@@ -255,7 +255,7 @@ def test_latency_keeps_to_its_spread():
 
 def test_big_bodies_are_taken(simulator, post):
     """A body of some megabytes, as images make them, is taken."""
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 5_000_000}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoA" + "A" * 5_000_000}}
     response = post(simulator, {"model": "small", "messages": [{"role": "user", "content": [image]}]})
 
     assert 200 == response.status_code

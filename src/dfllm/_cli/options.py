@@ -102,8 +102,8 @@ _KIND = {"type": click.Choice(KINDS)}
 _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     (
         ["-p", "--prompt"],
-        {"required": True, "metavar": "TEXT|FILE.j2|@FILE", "callback": read_template},
-        "The prompt: a template whose variables are the columns, or a file with one.",
+        {"metavar": "TEXT|FILE.j2|@FILE", "callback": read_template},
+        "The prompt: a template whose variables are the columns, or a file with one. --messages may do without.",
     ),
     (["-m", "--model"], {"metavar": "PROVIDER/MODEL"}, "Whom to ask; else DFLLM_MODEL."),
     (
@@ -139,6 +139,16 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         ["--images"],
         {"multiple": True, "metavar": "COLUMN"},
         "A column of images to show: paths, or https URLs, which the provider fetches. May be given again.",
+    ),
+    (
+        ["--files"],
+        {"multiple": True, "metavar": "COLUMN"},
+        "A column of files to show: paths to PDFs, or https URLs, which the provider fetches. May be given again.",
+    ),
+    (
+        ["--messages"],
+        {"metavar": "COLUMN"},
+        "A column of conversations, each a JSON list of objects with role and content; the prompt goes on with them.",
     ),
     (
         ["--tools"],

@@ -11,7 +11,10 @@ from dfllm._cli.saying import line
 from dfllm._run.settings import providers as known
 from dfllm._wire.abilities import Abilities, abilities_of
 
-_HEAD = ("provider", "dialect", "key", "schema", "tools", "seed", "stop", "reasoning", "tiers", "prices")
+_HEAD = (
+    *("provider", "dialect", "key", "schema", "tools", "seed", "stop", "reasoning", "images", "files", "tiers"),
+    "prices",
+)
 
 
 @click.command(
@@ -42,9 +45,9 @@ def _row(one: Abilities) -> tuple[str, ...]:
     else:
         key = "none needed"
     schema = "yes" if one.schema else "in words"
-    able = ("yes" if each else "no" for each in (one.tools, one.seed, one.stop, one.reasoning))
+    able = ("yes" if each else "no" for each in (one.tools, one.seed, one.stop, one.reasoning, one.images))
     prices = "yes" if one.prices else "no"
-    return (one.provider, one.dialect, key, schema, *able, ",".join(one.tiers) or "-", prices)
+    return (one.provider, one.dialect, key, schema, *able, one.files or "no", ",".join(one.tiers) or "-", prices)
 
 
 def _set_key(one: Abilities) -> str | None:

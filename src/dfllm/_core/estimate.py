@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from dfllm._core.parts import USUAL_TOKENS, media_in
 from dfllm._core.types import Messages, Response
 
 #: So many rendered prompts are looked at; the dice are the same for the same frame.
@@ -68,7 +69,8 @@ def guessed(text: str) -> float:
 
 def guessed_in(messages: Messages) -> float:
     """Return about how many tokens a conversation has."""
-    return sum(guessed(message.content) + _TOKENS_A_MESSAGE for message in messages)
+    shown = sum(USUAL_TOKENS[part.kind] for part in media_in(messages))
+    return sum(guessed(message.content) + _TOKENS_A_MESSAGE for message in messages) + shown
 
 
 class Estimate:
@@ -84,6 +86,7 @@ class Estimate:
         self._fixed = fixed
         self._schema_out = schema_out
         self._max_tokens = max_tokens
+        self._bounded = True
         self._dice = random.Random(0)  # noqa: S311  # a sample, and the same each time
         self._sample: list[float] = []
         self._sizes: Counter[int] = Counter()
@@ -91,10 +94,13 @@ class Estimate:
         self._guessed_known = self._told_in = 0.0
         self._told_out: list[int] = []
 
-    def ask(self, messages: Messages, size: int) -> None:
-        """Take a question that will be sent, and the bytes of its request."""
+    def ask(self, messages: Messages, size: int | None) -> None:
+        """Take a question that will be sent, and what bounds its input tokens; None where nothing does."""
         self._asked += 1
-        self._sizes[size] += 1
+        if size is None:
+            self._bounded = False
+        else:
+            self._sizes[size] += 1
         if len(self._sample) < SAMPLE:
             self._sample.append(guessed_in(messages))
         elif (place := self._dice.randrange(self._asked)) < SAMPLE:
@@ -115,7 +121,7 @@ class Estimate:
     def tokens_in(self) -> Range:
         """Return what all questions take together."""
         likely = self._mean_in() * self._asked
-        high = sum(size * count for size, count in self._sizes.items())
+        high = sum(size * count for size, count in self._sizes.items()) if self._bounded else None
         return Range(round(likely * (1.0 - self._error())), round(likely), high)
 
     def tokens_out(self) -> Range:
@@ -129,7 +135,7 @@ class Estimate:
         tokens_in, (low, likely) = self._mean_in(), self._mean_out()
         least = tariff.price(round(tokens_in * (1.0 - self._error())), round(low)) * self._asked
         expected = tariff.price(round(tokens_in), round(likely)) * self._asked
-        if tariff.most is None:
+        if tariff.most is None or not self._bounded:
             return Range(least, expected, None)
         high = sum(tariff.most(size) * count for size, count in self._sizes.items())
         return Range(min(least, high), min(expected, high), high)

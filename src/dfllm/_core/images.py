@@ -10,8 +10,6 @@ import base64
 import binascii
 import re
 
-from dfllm._core.types import Illustrated, Message, Messages
-
 MOST_BYTES = 20 * 2**20
 _MOST_URL = 8192
 
@@ -37,8 +35,8 @@ def media_type(content: bytes) -> str | None:
     return None
 
 
-def data_url(content: bytes) -> str:
-    """Return the data URL of an image's bytes.
+def data_url(content: bytes, *, is_named: bool = False) -> str:
+    """Return the data URL of an image's bytes, however one came by them.
 
     Raises:
         Unfit: they are no PNG, JPEG, GIF or WebP, or too many.
@@ -70,23 +68,22 @@ def address(text: str) -> str:
             return data_url(base64.b64decode("".join(found[2].split()), validate=True))
         except binascii.Error:
             raise Unfit("data URL whose base64 is broken") from None
+    return https(text, "images are https:// or data: URLs, files or bytes")
+
+
+def https(text: str, what: str) -> str:
+    """Return an https URL as it may go out.
+
+    Args:
+        text: the URL.
+        what: what to say of others.
+
+    Raises:
+        Unfit: it is none, or no plain one.
+    """
     if text[:8].lower() != "https://":
-        raise Unfit("address not allowed: images are https:// or data: URLs, files or bytes")
+        raise Unfit(f"address not allowed: {what}")
     has_user = "@" in text[8:].partition("/")[0]
     if len(text) > _MOST_URL or has_user or not _PLAIN.fullmatch(text):
         raise Unfit("address not allowed: it is no plain URL")
     return text
-
-
-def with_images(messages: Messages, images: tuple[str, ...]) -> Messages:
-    """Return the messages with images in the last one of the user, before its text."""
-    for place in range(len(messages) - 1, -1, -1):
-        if messages[place].role == "user":
-            said = messages[place]
-            return (*messages[:place], Illustrated(said.role, said.content, images), *messages[place + 1 :])
-    return (*messages, Illustrated("user", "", images))
-
-
-def images_of(message: Message) -> tuple[str, ...]:
-    """Return a message's images."""
-    return message.images if isinstance(message, Illustrated) else ()

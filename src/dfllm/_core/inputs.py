@@ -6,8 +6,7 @@ import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from dfllm._core.images import images_of
-from dfllm._core.types import Failure, Messages
+from dfllm._core.types import Failure, Message, Messages
 
 
 def has_nul(messages: Messages) -> bool:
@@ -29,7 +28,9 @@ def surrogate_failure(columns: Sequence[Hashable], values: Sequence[Any]) -> Fai
 
 def is_blank(messages: Messages) -> bool:
     """Return whether nothing is asked: providers bill such a request and have nothing to say."""
-    return not any(message.content.strip() or images_of(message) for message in messages if message.role != "system")
+    return not any(
+        message.content.strip() or message.__class__ is not Message for message in messages if message.role != "system"
+    )
 
 
 #: Prompts shorter than this fit every model there is, and are not measured.

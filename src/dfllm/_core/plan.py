@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from dfllm._core.budget import dollars
 from dfllm._core.controls import visible
 from dfllm._core.estimate import NO_TOKENS, Range
+from dfllm._core.parts import media_in
 from dfllm._core.plan_page import page
 from dfllm._core.prefix import LEAST_TOKENS, NOTHING, Shared
 from dfllm._core.types import Message, Messages
@@ -65,13 +67,16 @@ class Plan:
         """Return tokens and cost, each as a name, low, likely and high; nothing where nothing is to be paid."""
         if not self.price:
             return []
+        unbounded = "" if self.tokens_in.high is not None else "nobody says what an image or a file is counted at most"
         rows = [
-            _ranged("input", self.tokens_in, lambda count: f"{count:,} tokens"),
+            _ranged("input", self.tokens_in, lambda count: f"{count:,} tokens", unbounded),
             _ranged("output", self.tokens_out, lambda count: f"{count:,} tokens"),
         ]
-        rows += [_ranged("cost", self.cost, dollars)] if self.cost is not None else [("cost", "", "unknown", "")]
+        rows += (
+            [_ranged("cost", self.cost, dollars, unbounded)] if self.cost is not None else [("cost", "", "unknown", "")]
+        )
         if self.batch_cost is not None:
-            rows.append(_ranged("batch", self.batch_cost, dollars))
+            rows.append(_ranged("batch", self.batch_cost, dollars, unbounded))
         elif self.cost is not None:
             rows.append(("batch", "", "unknown", ""))  # silence would read as "the same"
         return rows
@@ -94,7 +99,7 @@ class Plan:
             ("skipped", self.skipped, grey),
             ("cannot be sent", self.failed, red if self.failed else grey),
         ]
-        cut = [[Message(message.role, _cut(message.content)) for message in messages] for messages in self.previews]
+        cut = [[Message(message.role, _preview(message)) for message in messages] for messages in self.previews]
         return page(
             {
                 "model": self.model,
@@ -135,18 +140,25 @@ class Plan:
         lines += [f"           {note}" for note in self._notes()]
         for number, messages in enumerate(self.previews, 1):
             lines.append(f"  prompt {number}:")
-            lines += [f"    [{message.role}] {_cut(message.content)}" for message in messages]
+            lines += [f"    [{message.role}] {_preview(message)}" for message in messages]
         return visible("\n".join(lines))
 
 
-def _ranged(name: str, found: Range, written: Callable[[int], str]) -> tuple[str, str, str, str]:
+def _ranged(name: str, found: Range, written: Callable[[int], str], why: str = "") -> tuple[str, str, str, str]:
     low, likely, high = found
     return (
         name,
         f"at least {written(low)}",
         f"about {written(likely)}",
-        f"at most {written(high)}" if high is not None else "no upper bound: say max_tokens=",
+        f"at most {written(high)}" if high is not None else f"no upper bound: {why or 'say max_tokens='}",
     )
+
+
+def _preview(message: Message) -> str:
+    """Return what a turn says, and how much it shows."""
+    shown = Counter(part.kind for part in media_in((message,)))
+    seen = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in shown.items())
+    return " ".join(filter(None, [seen and f"({seen})", _cut(message.content)]))
 
 
 def _cut(text: str, most: int = 300) -> str:

@@ -271,27 +271,36 @@ def _no_label(label: Hashable, available: Sequence[Hashable]) -> str:
 
 
 def recipe_of(
-    prompt: str | Sequence[Mapping[str, str]], system: str | None = None, missing: Missing = "skip"
+    prompt: str | Sequence[Mapping[str, str]] | None,
+    system: str | None = None,
+    missing: Missing = "skip",
+    *,
+    talks: bool = False,
 ) -> Recipe:
     """Return the recipe of a prompt.
 
     Args:
-        prompt: the template of one user message, or a list of ``{"role": ..., "content": ...}`` with a template each.
+        prompt: the template of one user message, or a list of ``{"role": ..., "content": ...}`` with a template each;
+            None where the rows' own conversations are all that is asked.
         system: the template of a system message that goes first.
         missing: what becomes of a row whose template prints a missing cell.
+        talks: whether rows bring conversations of their own, which the prompt then goes on with.
 
     Raises:
         OptionError: the prompt is neither, or a message is not as it should be.
     """
     if missing not in get_args(Missing):
         raise OptionError(f"missing takes {', '.join(map(repr, get_args(Missing)))}; found {missing!r}.")
+    if prompt is None and not talks:
+        raise OptionError("Nothing is asked. Say prompt=, or messages= for rows that bring their own conversation.")
+    messages: list[Message] = []
     if isinstance(prompt, str):
         messages = [Message("user", _content(prompt, "prompt"))]
     elif isinstance(prompt, list | tuple):
         messages = [_message(message, f"message {number} of prompt") for number, message in enumerate(prompt, 1)]
-    else:
+    elif prompt is not None:
         raise OptionError(f"prompt takes text or a list of messages; found {type(prompt).__name__}.")
-    if not any(message.role in ("user", "assistant") for message in messages):
+    if prompt is not None and not any(message.role in ("user", "assistant") for message in messages):
         raise OptionError("prompt needs a message of the role 'user'; a conversation cannot be of instructions alone.")
     if system is not None:
         if any(message.role == "system" for message in messages):

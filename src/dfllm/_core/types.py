@@ -43,6 +43,28 @@ class Illustrated(Message, frozen=True, gc=False, array_like=True):
     images: tuple[str, ...] = ()
 
 
+class Part(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A piece of a turn.
+
+    Attributes:
+        kind: ``"text"``, ``"image"`` or ``"file"``.
+        value: the text; of the others the https or data URL.
+    """
+
+    kind: str
+    value: str
+
+
+class Parted(Message, frozen=True, gc=False, array_like=True):
+    """A turn of several parts, where their order or kind is such that `Illustrated` could not hold it.
+
+    Attributes:
+        parts: what is shown and said, in its order; `content` is all of the text.
+    """
+
+    parts: tuple[Part, ...] = ()
+
+
 Messages: TypeAlias = tuple[Message, ...]
 
 

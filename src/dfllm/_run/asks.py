@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from dfllm._core.types import Failure, Key, Messages, Outcome
+from dfllm._wire.media import NO_EXTRA, Extra
 
 
 class Answered(Protocol):
@@ -26,6 +27,7 @@ class Ask:
         key: its key.
         messages: its messages.
         content: its body on the wire.
+        extra: what images and files in it add to its bytes.
         tries: attempts made.
         answered: how many attempts of the run had ended without trouble before its first.
         unsure: those of them that may have been billed without an answer.
@@ -41,6 +43,7 @@ class Ask:
     __slots__ = (
         "answered",
         "content",
+        "extra",
         "is_reserved",
         "key",
         "messages",
@@ -54,10 +57,11 @@ class Ask:
         "unsure",
     )
 
-    def __init__(self, key: Key, content: bytes, messages: Messages = ()) -> None:
+    def __init__(self, key: Key, content: bytes, messages: Messages = (), extra: Extra = NO_EXTRA) -> None:
         self.key = key
         self.messages = messages
         self.content = content
+        self.extra = extra
         self.tries = 0
         self.answered = 0
         self.unsure = 0
@@ -69,6 +73,16 @@ class Ask:
         self.started = 0.0
         self.seconds = 0.0
 
+    @property
+    def size(self) -> int:
+        """What bounds its input tokens: the bytes of its body, save where images and files are counted otherwise."""
+        return len(self.content) + self.extra.most
+
+    @property
+    def weight(self) -> int:
+        """The bytes that text of about as many tokens would have."""
+        return len(self.content) + self.extra.usual
+
 
 class Missed(NamedTuple):
     """An attempt that gave no answer but was, or may have been, billed.
@@ -77,7 +91,7 @@ class Missed(NamedTuple):
         key: the question's key.
         failure: what it came to.
         body: what came back, where anything did.
-        size: bytes of the request's body.
+        size: what bounds its input tokens, by the bytes of its body.
     """
 
     key: Key

@@ -60,18 +60,18 @@ class Bill:
             return None
         return cap_of(self.budget, run=self._run, tag=self._tag, now=self._clock())
 
-    def most(self, body: bytes) -> int:
-        """Return the most that a request can cost."""
-        return self._most(len(body)) or 0
+    def most(self, size: int) -> int:
+        """Return the most that a request can cost, by what bounds its input tokens."""
+        return self._most(size) or 0
 
-    def reserves(self, bodies: Iterable[bytes]) -> list[int]:
+    def reserves(self, sizes: Iterable[int]) -> list[int]:
         """Return what to reserve for each request; nothing where there is no budget."""
-        return [] if self.budget is None else [self.most(body) for body in bodies]
+        return [] if self.budget is None else [self.most(size) for size in sizes]
 
-    def refusal(self, body: bytes, left: int) -> Failure:
+    def refusal(self, size: int, left: int) -> Failure:
         """Return what a row ends as that does not fit any more."""
         assert self.budget is not None
-        return exceeded(self.budget, self.most(body), left)
+        return exceeded(self.budget, self.most(size), left)
 
     # Afterwards.
 

@@ -12,7 +12,6 @@ import msgspec
 from dfllm._core.calls import calling
 from dfllm._core.cells import Plain
 from dfllm._core.errors import TemplateError
-from dfllm._core.images import with_images
 from dfllm._core.inputs import (
     blank_failure,
     has_nul,
@@ -25,18 +24,22 @@ from dfllm._core.inputs import (
 from dfllm._core.keys import keyer
 from dfllm._core.mending import mending
 from dfllm._core.output import Cells, interpreter
+from dfllm._core.parts import Brought, joined
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
+from dfllm._run.asks import Ask
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
+from dfllm._wire.media import NO_EXTRA, Extra, Rules
 
 Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
 Source: TypeAlias = Literal["store", "live"]
 
 WINDOW = 5_000
 _ILLUSTRATED = 16
+_TALKING = 64
 #: When the first rows all fail in the template, it is the template that is wrong, not the rows.
 _ALL_FAIL = 20
 
@@ -99,7 +102,11 @@ class Order:
         tag: the user's word for the call.
         context: gives how many tokens the model takes, None where unknown; asked only where a prompt is long.
         since: from when on answers in the store count, in unix seconds.
-        images: from a window's start and stop to each row's images, or why it has none; None where none are asked for.
+        brought: from a window's start and stop to what each row brings beside its columns, or why it cannot be sent;
+            None where rows bring nothing.
+        rules: what holds for that.
+        shows: whether columns of images or files are among it, so that a row may have megabytes.
+        bounded: gives whether it is known what that can cost at most.
     """
 
     prompt: Prompt
@@ -112,13 +119,18 @@ class Order:
     stop_at_failure: bool = False
     tag: str | None = None
     since: float = 0.0
-    images: Callable[[int, int], Sequence[tuple[str, ...] | Failure]] | None = None
+    brought: Callable[[int, int], Sequence[Brought | Failure]] | None = None
+    rules: Rules | None = None
+    shows: bool = False
+    bounded: Callable[[], bool] = lambda: True
     context: Callable[[], int | None] = lambda: None
 
     @property
     def window(self) -> int:
         """How many rows are prepared at once: few where each may have megabytes."""
-        return WINDOW if self.images is None else _ILLUSTRATED
+        if self.brought is None:
+            return WINDOW
+        return _ILLUSTRATED if self.shows else _TALKING
 
 
 class Missing(msgspec.Struct, frozen=True, gc=False):
@@ -143,17 +155,24 @@ def alike(start: int, stop: int, settled: Settled) -> Window:
     return Window(start, [settled] * (stop - start), [])
 
 
-def _illustrator(
-    render: Callable[[Sequence[Plain]], Messages | Failure], images: Sequence[tuple[str, ...] | Failure]
+def _joiner(
+    render: Callable[[Sequence[Plain]], Messages | Failure], order: Order, start: int, stop: int
 ) -> Callable[[Sequence[Plain]], Messages | Failure]:
-    """Return a renderer that puts its images to each row, one after the other."""
-    each = iter(images)
+    """Return a renderer that puts to each row what it brings, one row after the other."""
+    assert order.brought is not None
+    assert order.rules is not None
+    each, rules, against = iter(order.brought(start, stop)), order.rules, order.dialect.order
 
     def rendered(values: Sequence[Plain]) -> Messages | Failure:
-        shown, said = next(each), render(values)
-        if isinstance(said, Failure) or isinstance(shown, Failure):
-            return said if isinstance(said, Failure) else cast("Failure", shown)
-        return with_images(said, shown) if shown else said
+        brought, said = next(each), render(values)
+        if isinstance(said, Failure) or isinstance(brought, Failure):
+            return said if isinstance(said, Failure) else cast("Failure", brought)
+        whole = joined(said, brought)
+        if isinstance(whole, Failure):
+            return whole
+        if (odd := against([message.role for message in whole])) is not None:
+            return Failure("BadInput", odd)
+        return rules.failure(whole) or whole
 
     return rendered
 
@@ -183,8 +202,8 @@ class Desk:
         columns, unfit = self._order.cells(start, stop)
         rows = zip(*columns, strict=True) if columns else repeat((), stop - start)
         render, key_of = self._render, self._key_of
-        if self._order.images is not None:
-            render = _illustrator(render, self._order.images(start, stop))
+        if self._order.brought is not None:
+            render = _joiner(render, self._order, start, stop)
         keys: list[Key | None] = []
         asked: list[Messages | Failure] = []
         for values in rows:
@@ -252,6 +271,24 @@ class Desk:
         if not isinstance(failure, Failure) or (asked := mending(messages, failure)) is None:
             return None
         return failure, self.encode(asked)
+
+    def more(self, messages: Messages) -> Extra:
+        """Return what images and files add to the bytes of a question's body."""
+        rules = self._order.rules
+        return NO_EXTRA if rules is None else rules.more(messages)
+
+    def ask(self, key: Key, messages: Messages) -> Ask:
+        """Return a question as it goes on its way."""
+        return Ask(key, self.encode(messages), messages, self.more(messages))
+
+    def size(self, messages: Messages) -> int:
+        """Return what bounds the input tokens of a question: its bytes, and what images and files are at most."""
+        return len(self.encode(messages)) + self.more(messages).most
+
+    def bound(self, messages: Messages) -> int | None:
+        """Return the same, None where nothing bounds what an image or a file is."""
+        rules = self._order.rules
+        return self.size(messages) if rules is None or rules.bounds(messages) else None
 
     def answered(self, keys: Sequence[Key]) -> list[Settled | None]:
         """Return what others have answered meanwhile."""

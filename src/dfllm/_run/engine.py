@@ -192,7 +192,7 @@ class Engine:
             return alike(start, rows, self._rest)  # unrendered: whoever pressed Ctrl-C is waiting
         await self.live.room()
         try:
-            if (start > 0 and self.live.idle) or self._order.images is not None:
+            if (start > 0 and self.live.idle) or self._order.brought is not None:
                 stop = min(rows, start + self._order.window)
                 return await asyncio.get_running_loop().run_in_executor(None, self._desk.prepare, start, stop)
             # While requests are under way, a few milliseconds at a time and on the loop itself: a thread beside it
@@ -259,7 +259,7 @@ class Engine:
                 self._settle(Settled(key, unsent, None))
             return True
         try:
-            reserves, cap = self._bill.reserves(map(self._desk.encode, asked.values())), self._bill.cap()
+            reserves, cap = self._bill.reserves(map(self._desk.size, asked.values())), self._bill.cap()
             claim = self._store.claim(list(asked), self._run, since=self._since, reserves=reserves, cap=cap)
             claimed = await _heard(claim)
         except StoreError as error:
@@ -275,8 +275,8 @@ class Engine:
             self._dear[key] = asked[key]
             if not claimed.reserved:  # and nothing will be given back that it could wait for
                 del self._dear[key]
-                self._settle(Settled(key, self._bill.refusal(self._desk.encode(asked[key]), claimed.left), None))
-        self.live.add([Ask(key, self._desk.encode(asked[key]), asked[key]) for key in claimed.mine])
+                self._settle(Settled(key, self._bill.refusal(self._desk.size(asked[key]), claimed.left), None))
+        self.live.add([self._desk.ask(key, asked[key]) for key in claimed.mine])
         if claimed.answered:
             await self._adopt({key: asked[key] for key in claimed.answered}, again=again)
         return bool(claimed.mine or claimed.answered)
@@ -338,7 +338,7 @@ class Engine:
 
     async def _afford(self, ask: Ask) -> bool:
         """Reserve one more attempt; return whether that fits."""
-        cap, most = self._bill.cap(), self._bill.most(ask.content)
+        cap, most = self._bill.cap(), self._bill.most(ask.size)
         assert cap is not None
         try:
             ask.is_reserved = await _heard(self._store.reserve(ask.key, self._run, most, cap)) is None
@@ -355,7 +355,7 @@ class Engine:
         assert self.live is not None
         self.live.retries[failure.type] += 1
         if body is not None and is_kept(outcome):
-            entry, spend = self._bill.paid(ask.key, outcome, body, ask.seconds, len(ask.content))
+            entry, spend = self._bill.paid(ask.key, outcome, body, ask.seconds, ask.size)
             self._bill.pay(outcome, spend.cost, ask.seconds)
             self._store.journal([self._bill.noted(Missed(ask.key, failure, body, 0))])
             # On disk before the next is asked for: after a crash it is the row's answer, and nothing is paid again.

@@ -268,7 +268,7 @@ class Live:
         if not isinstance(outcome, Failure):
             self.succeeded = True
             self._complaint = ("", 0)
-            return self._put(Landed(ask.key, outcome, body, ask.seconds, len(ask.content)))
+            return self._put(Landed(ask.key, outcome, body, ask.seconds, ask.size))
         if self._again(ask, outcome):
             return None
         self._consider_stop(outcome)
@@ -276,7 +276,7 @@ class Live:
         if not kept and ask.unmended is not None:
             # No better answer could be had. The one there is was paid for, and is on disk already.
             return self._put(Landed(ask.key, ask.unmended, None, ask.seconds, 0))
-        return self._put(Landed(ask.key, outcome, body if kept else None, ask.seconds, len(ask.content)))
+        return self._put(Landed(ask.key, outcome, body if kept else None, ask.seconds, ask.size))
 
     def _end_unaffordable(self, ask: Ask) -> asyncio.Future[None]:
         """Leave it at what the last attempt came to; another one would not fit the budget."""

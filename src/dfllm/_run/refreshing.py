@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dfllm._core.keys import keyer
@@ -18,10 +18,20 @@ from dfllm._run.store_off import Off
 from dfllm._run.store_refresh import Refresh, Refreshed
 
 
-def refresh_of(order: Order, recipe: Recipe, images: Sequence[object]) -> Refresh:
-    """Return what a call is known by as a refresh: the key that its templates would have as a question."""
-    columns = Message("images", json.dumps([str(label) for label in images]))
-    return Refresh(keyer(order.terms)((*recipe.messages, columns)), time.time())
+def refresh_of(order: Order, recipe: Recipe, attached: Mapping[str, Sequence[object]]) -> Refresh:
+    """Return what a call is known by as a refresh: the key that its templates would have as a question.
+
+    Args:
+        order: what is asked.
+        recipe: the templates.
+        attached: the columns that rows bring something in, by option.
+    """
+    columns = [
+        Message(option, json.dumps([str(label) for label in labels]))
+        for option, labels in attached.items()
+        if labels or option == "images"
+    ]
+    return Refresh(keyer(order.terms)((*recipe.messages, *columns)), time.time())
 
 
 def resumed(order: Order, refresh: Refresh, store: Store | Off, *, sends: bool) -> Order:

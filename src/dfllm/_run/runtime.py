@@ -298,9 +298,11 @@ def charges_of(
     model = order.terms.model
     given = settings.prices.get(f"{order.terms.provider.partition(' ')[0]}/{model}")
     price = pricer(price_as, model, given, batch=batch, tier=order.terms.service_tier)
+    # Turns that a row brings have, as JSON, more bytes about them than their tokens are.
     turns = order.prompt.turns + _MENDING_TURNS + (_TOOLS_TURNS if has_tools(order.terms) else 0)
     surcharge = surcharge_of(price_as, model, given)
-    return price, most_of(price, messages=turns, tokens_out=order.terms.max_tokens, surcharge=surcharge)
+    tokens_out, bounded = order.terms.max_tokens, order.bounded
+    return price, most_of(price, messages=turns, tokens_out=tokens_out, surcharge=surcharge, bounded=bounded)
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:

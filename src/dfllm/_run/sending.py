@@ -88,7 +88,7 @@ class Sender:
         """Return what a question that is dropped in flight comes to; it may have been billed."""
         failure = Failure("Cancelled", "in flight when the run was interrupted", "maybe", tries=ask.tries)
         self.unsure += 1
-        self._missed(Missed(ask.key, failure, None, len(ask.content)))
+        self._missed(Missed(ask.key, failure, None, ask.size))
         if self._seen is not None:
             self._seen(Attempt(ask.key, ask.tries, failure, self._clock() - ask.started, ask.content, None))
         return failure
@@ -125,7 +125,7 @@ class Sender:
             await asyncio.sleep(backoff_seconds(ask.tries, self._uniform()))
 
     async def _paced(self, ask: Ask) -> tuple[Outcome, bytes | None]:
-        size = len(ask.content)
+        size = ask.weight
         ticket = self._seat.take(size, self._max_tokens) or await self._seat.wait(size, self._max_tokens)
         if self.unsent is not None:
             self._seat.done(ticket, None, _NO_HEADERS, 0.0, ok=False)
@@ -171,6 +171,6 @@ class Sender:
             ask.unsure += 1
             self.unsure += 1
         if failure.billing in ("paid", "maybe") and not is_kept(failure):
-            self._missed(Missed(ask.key, failure, body, len(ask.content)))
+            self._missed(Missed(ask.key, failure, body, ask.size))
             ask.missed, ask.is_reserved = failure, False
         return replace(failure, tries=ask.tries) if ask.tries > 1 else failure

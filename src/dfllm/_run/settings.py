@@ -86,6 +86,7 @@ class Settings:
         prices: what models cost, in USD per million tokens, where you know better than the price data.
         fetch_images: whether the https URLs of image columns are fetched here and sent as bytes, from public addresses
             only; else they are passed on and the provider fetches them.
+        fetch_files: the same of files.
         durability: ``"full"`` survives a loss of power, ``"normal"`` all but its last moments.
         prompt_caching: ``"auto"`` tells a provider which prefix to look for, where it has a field for that; ``"off"``
             does not.
@@ -103,6 +104,7 @@ class Settings:
     budget: Budget | None = None
     prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     fetch_images: bool = False
+    fetch_files: bool = False
     durability: Literal["normal", "full"] = "normal"
     prompt_caching: Literal["auto", "off"] = "auto"
     service_tier: str | None = None
@@ -128,7 +130,7 @@ def configure(**settings: Any) -> None:
     Args:
         **settings: any of ``model``, ``store``, ``limits``, ``timeout``, ``progress``, ``patience``,
             ``resend_ambiguous``, ``repair_attempts``, ``budget``, ``prices``,
-            ``fetch_images``, ``durability``, ``prompt_caching``, ``service_tier``.
+            ``fetch_images``, ``fetch_files``, ``durability``, ``prompt_caching``, ``service_tier``.
 
     Raises:
         OptionError: no setting of that name, or a value it cannot have. Nothing was set.
@@ -223,6 +225,7 @@ def _checked(name: str, value: Any) -> Any:
         "timeout": number and 0 < value < float("inf"),
         "progress": isinstance(value, bool),
         "fetch_images": isinstance(value, bool),
+        "fetch_files": isinstance(value, bool),
         "patience": number and value >= 0,
         "resend_ambiguous": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
         "repair_attempts": isinstance(value, int) and not isinstance(value, bool) and value >= 0,
@@ -244,9 +247,8 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def _kind_of(name: str) -> str:
-    return {"model": "text such as 'openai/gpt-mini'", "store": "path", "progress": "bool", "fetch_images": "bool"}.get(
-        name, "word" if name == "service_tier" else "number"
-    )
+    kinds = {"model": "text such as 'openai/gpt-mini'", "store": "path", "service_tier": "word"}
+    return kinds.get(name, "bool" if name in ("progress", "fetch_images", "fetch_files") else "number")
 
 
 class Endpoint(NamedTuple):

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 from dfllm._core.errors import OptionError
 from dfllm._core.tools import Tool
-from dfllm._wire.dialects import DIALECTS, Dialect
+from dfllm._wire.dialects import DIALECTS, Dialect, media_of
 from dfllm._wire.providers import Provider
 
 _COLUMNS = (
     *("Provider", "Dialect", "Key", "Where", "Moved by", "Schema", "Tools", "`seed`", "`stop`", "`reasoning`"),
-    *("Service tiers", "Prices"),
+    *("Images", "Files", "Service tiers", "Prices"),
 )
 _HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS))
 
@@ -33,6 +33,8 @@ class Abilities(NamedTuple):
         stop: whether it has a place for texts that end an answer.
         reasoning: whether it has a place for how hard to think.
         tiers: what it may be asked for as a service tier.
+        images: whether it can be shown images.
+        files: what files it can be shown, as ``"PDF, text"``; empty where none.
         prices: whether the price data knows it.
     """
 
@@ -48,12 +50,14 @@ class Abilities(NamedTuple):
     stop: bool
     reasoning: bool
     tiers: tuple[str, ...]
+    images: bool
+    files: str
     prices: bool
 
 
 def abilities_of(provider: Provider) -> Abilities:
     """Return what a provider can do."""
-    dialect = DIALECTS[provider.dialect]
+    dialect, media = DIALECTS[provider.dialect], media_of(provider)
     lacks = dialect.lacks
     return Abilities(
         provider.name,
@@ -68,6 +72,8 @@ def abilities_of(provider: Provider) -> Abilities:
         "stop" not in lacks,
         "reasoning" not in lacks,
         provider.service_tiers,
+        media.images,
+        media.said,
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
     )
@@ -100,7 +106,8 @@ def _line(one: Abilities) -> str:
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
         "yes" if one.schema else "in words",
-        *("yes" if able else "no" for able in (one.tools, one.seed, one.stop, one.reasoning)),
+        *("yes" if able else "no" for able in (one.tools, one.seed, one.stop, one.reasoning, one.images)),
+        one.files or "no",
         ", ".join(f"`{name}`" for name in one.tiers) or "-",
         "yes" if one.prices else "no",
     )

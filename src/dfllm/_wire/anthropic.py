@@ -8,6 +8,7 @@ Source: the official SDK's ``types`` and https://platform.claude.com/docs/en/api
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +18,10 @@ import msgspec
 
 from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of, split_url
 from dfllm._core.tools import Tool
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refuse, refused
 from dfllm._wire.schemas import for_anthropic
 from dfllm._wire.status import cleaned
@@ -69,7 +72,11 @@ def encoder(terms: Terms, first: bytes = b"") -> Callable[[Messages], bytes]:
         turns = []
         rules = []
         for message in messages:
-            content = _text(message.content)
+            content = (
+                _text(message.content)
+                if message.__class__ is Message
+                else _text([_block(part) for part in parts_of(message)])
+            )
             if message.role in ("system", "developer"):
                 rules.append(content)
             else:
@@ -78,6 +85,35 @@ def encoder(terms: Terms, first: bytes = b"") -> Callable[[Messages], bytes]:
         return whole[:-1] + b',"system":' + _system(rules) + b"}" if rules else whole
 
     return body
+
+
+def _block(part: Part) -> dict[str, Any]:
+    kind, value = part.kind, part.value
+    if kind == "text":
+        return {"type": "text", "text": value}
+    name = "image" if kind == "image" else "document"
+    found = split_url(value)
+    if found is None:
+        return {"type": name, "source": {"type": "url", "url": value}}
+    media_type, content = found
+    if kind == "file" and media_type != PDF:
+        said = base64.b64decode(content).decode()
+        return {"type": name, "source": {"type": "text", "media_type": media_type, "data": said}}
+    return {"type": name, "source": {"type": "base64", "media_type": media_type, "data": content}}
+
+
+def order_of(roles: Sequence[str]) -> str | None:
+    """Return what the API has against turns of these roles, None where it takes them.
+
+    Turns of one role that follow each other are read as one, and rules stand apart. But the user begins, and no model
+    since 4.6 takes the beginning of an answer to go on with.
+    """
+    turns = [role for role in roles if role in ("user", "assistant")]
+    if turns[:1] == ["assistant"]:
+        return "Anthropic takes no conversation that the assistant begins"
+    if turns[-1:] == ["assistant"]:
+        return "Anthropic takes no conversation that ends with the assistant"
+    return None
 
 
 def _system(rules: list[bytes]) -> bytes:

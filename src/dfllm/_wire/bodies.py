@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from dfllm._core.errors import OptionError
+from dfllm._core.files import PDF
 from dfllm._core.types import Failure, Outcome, Terms
 from dfllm._wire.status import cleaned, complaint_of, failure_of
 from dfllm._wire.tools import FIELDS
@@ -36,6 +37,11 @@ def refuse(whose: str, **options: object) -> None:
     """
     if taken := [name for name, value in options.items() if value is not None]:
         raise OptionError(f"{whose} takes no {' and no '.join(taken)}; leave it out.")
+
+
+def file_name(media_type: str) -> str:
+    """Return what a file is called on the wire: the same for all of a type, as its own name is no part of its key."""
+    return "document.pdf" if media_type == PDF else "document.txt"
 
 
 def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failure:

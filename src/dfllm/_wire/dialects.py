@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
 from dfllm._wire import anthropic, converse, gemini, openai, openai_responses, vertex
+from dfllm._wire.media import ALIKE, ANTHROPIC, GEMINI, RESPONSES, TEXT_ONLY, Media
 from dfllm._wire.providers import Provider
 from dfllm._wire.tools import held
 
@@ -27,9 +28,10 @@ class Dialect(NamedTuple):
         max_tokens: the limit of output tokens where the API wants one and the user names none.
         charges: what the rate limits of those who speak it count.
         lacks: options it has no place for.
-        images: whether a turn may show images.
         tools: from tools to the part of the body that offers them; None where it has no place for any.
         response_tool: as `response_format`, but a tool whose arguments are the answer; None where none is needed.
+        media: what it takes beside text, where a provider's row says nothing else.
+        order: from the roles of a conversation to what it has against them, None where it takes them.
     """
 
     path: str
@@ -42,9 +44,15 @@ class Dialect(NamedTuple):
     max_tokens: int | None = None
     charges: Rule = "openai"
     lacks: tuple[str, ...] = ()
-    images: bool = False
     tools: Callable[..., str] | None = None
     response_tool: Callable[..., str] | None = None
+    media: Media = TEXT_ONLY
+    order: Callable[[Sequence[str]], str | None] = lambda roles: None
+
+    @property
+    def images(self) -> bool:
+        """Whether a turn may show images."""
+        return self.media.images
 
     def path_for(self, terms: Terms) -> str:
         """Return where questions under these terms are posted, below the base URL."""
@@ -74,7 +82,7 @@ DIALECTS: dict[str, Dialect] = {
         openai.read,
         openai.decode,
         openai.response_format,
-        images=True,
+        media=ALIKE,
         tools=openai.tools,
     ),
     "anthropic": Dialect(
@@ -90,6 +98,8 @@ DIALECTS: dict[str, Dialect] = {
         ("seed",),
         tools=anthropic.tools,
         response_tool=anthropic.response_tool,
+        media=ANTHROPIC,
+        order=anthropic.order_of,
     ),
     "gemini": Dialect(
         gemini.PATH,
@@ -101,6 +111,7 @@ DIALECTS: dict[str, Dialect] = {
         gemini.headers,
         charges="gemini",
         tools=gemini.tools,
+        media=GEMINI,
     ),
     "openai-responses": Dialect(
         openai_responses.PATH,
@@ -110,6 +121,7 @@ DIALECTS: dict[str, Dialect] = {
         openai_responses.decode,
         openai_responses.response_format,
         lacks=("seed", "stop"),
+        media=RESPONSES,
         tools=openai_responses.tools,
     ),
     "converse": Dialect(
@@ -147,3 +159,8 @@ def schema_part(provider: Provider, schema: str, *, strict: bool) -> str:
         return openai.instructed(schema)
     dialect = DIALECTS[provider.dialect]
     return (dialect.by_tool() if provider.schema_by_tool else dialect).response_format(schema, strict=strict)
+
+
+def media_of(provider: Provider) -> Media:
+    """Return what a provider takes beside text."""
+    return DIALECTS[provider.dialect].media if provider.media is None else provider.media

@@ -14,8 +14,10 @@ import msgspec
 
 from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of, split_url
 from dfllm._core.tools import Tool
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refused
 from dfllm._wire.schemas import for_gemini
 from dfllm._wire.status import cleaned
@@ -63,18 +65,38 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     tail = b"]," + rest + b"}" if rest else b"]}"
 
     def body(messages: Messages) -> bytes:
-        turns = []
+        turns: list[tuple[bytes, list[bytes]]] = []
         rules = []
         for message in messages:
-            part = b'{"text":%b}' % _text(message.content)
+            part = (
+                b'{"text":%b}' % _text(message.content)
+                if message.__class__ is Message
+                else b",".join([_text(_part(part)) for part in parts_of(message)])
+            )
             if message.role in ("system", "developer"):
                 rules.append(part)
+                continue
+            role = _ROLES.get(message.role, b"user")
+            if turns and turns[-1][0] == role:  # roles have to alternate
+                turns[-1][1].append(part)
             else:
-                turns.append(b'{"role":"%b","parts":[%b]}' % (_ROLES.get(message.role, b"user"), part))
+                turns.append((role, [part]))
         head = b'{"systemInstruction":{"parts":[%b]},"contents":[' % b",".join(rules) if rules else b'{"contents":['
-        return head + b",".join(turns) + tail
+        said = [b'{"role":"%b","parts":[%b]}' % (role, b",".join(parts)) for role, parts in turns]
+        return head + b",".join(said) + tail
 
     return body
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if part.kind == "text":
+        return {"text": part.value}
+    found = split_url(part.value)
+    if found is not None:
+        return {"inlineData": {"mimeType": found[0], "data": found[1]}}
+    # Of an image nobody knows the type before it is fetched, and a name says nothing.
+    known = {"mimeType": PDF} if part.kind == "file" else {}
+    return {"fileData": {**known, "fileUri": part.value}}
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from dfllm._core.calls import Said, with_calls
-from dfllm._core.images import images_of
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of, split_url
 from dfllm._core.tools import WORDS, Tool, in_strict_form
-from dfllm._core.types import Failure, Message, Messages, Outcome, Request, Response, Terms
-from dfllm._wire.bodies import added, failed, loosely, named, refused
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
+from dfllm._wire.bodies import added, failed, file_name, loosely, named, refused
 from dfllm._wire.status import cleaned
 from dfllm._wire.tools import line, loaded
 
@@ -54,10 +55,18 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
 
 
 def _parts(message: Message) -> bytes:
-    """Return a turn with images as a list of parts, images first, as the vendors advise."""
-    shown = [{"type": "image_url", "image_url": {"url": url}} for url in images_of(message)]
-    said = [{"type": "text", "text": message.content}] if message.content else []
-    return _text([*shown, *said])
+    """Return a turn that shows something as a list of parts."""
+    return _text([_part(part) for part in parts_of(message)])
+
+
+def _part(part: Part) -> dict[str, Any]:
+    kind, value = part.kind, part.value
+    if kind == "text":
+        return {"type": "text", "text": value}
+    if kind == "image":
+        return {"type": "image_url", "image_url": {"url": value}}
+    found = split_url(value)
+    return {"type": "file", "file": {"filename": file_name(found[0] if found else PDF), "file_data": value}}
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:

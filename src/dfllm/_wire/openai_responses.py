@@ -13,9 +13,10 @@ import msgspec
 
 from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
+from dfllm._core.parts import parts_of, split_url
 from dfllm._core.tools import WORDS, Tool, in_strict_form
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
-from dfllm._wire.bodies import added, failed, loosely, named, refuse, refused
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
+from dfllm._wire.bodies import added, failed, file_name, loosely, named, refuse, refused
 from dfllm._wire.status import cleaned
 from dfllm._wire.tools import line, loaded
 
@@ -42,11 +43,30 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
 
     def body(messages: Messages) -> bytes:
         turns = [
-            b'{"role":"%b","content":%b}' % (message.role.encode(), _text(message.content)) for message in messages
+            b'{"role":"%b","content":%b}'
+            % (
+                message.role.encode(),
+                _text(message.content)
+                if message.__class__ is Message
+                else _text([_part(part) for part in parts_of(message)]),
+            )
+            for message in messages
         ]
         return head + b",".join(turns) + tail
 
     return body
+
+
+def _part(part: Part) -> dict[str, Any]:
+    kind, value = part.kind, part.value
+    if kind == "text":
+        return {"type": "input_text", "text": value}
+    if kind == "image":
+        return {"type": "input_image", "image_url": value, "detail": "auto"}  # which is the default, and a must
+    found = split_url(value)
+    if found is None:
+        return {"type": "input_file", "file_url": value}
+    return {"type": "input_file", "filename": file_name(found[0]), "file_data": value}
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
+from dfllm._wire.media import GROQ, IMAGES_ONLY, OLLAMA, OPENAI, SIMULATOR, TEXT_ONLY, Media
 
 Signs: TypeAlias = Literal["", "google", "aws"]
 Window: TypeAlias = Literal["minute", "day"]
@@ -39,6 +40,7 @@ class Provider:
         strict_tools: whether it holds calls to their schemas where it is told to be strict.
         schema_by_tool: whether a schema is asked for by a tool that must be called.
         takes_prompt_cache_key: whether it takes a ``prompt_cache_key``, and says how much of a prompt it had kept.
+        media: what it takes beside text; None is what its dialect takes.
         built_in: whether it is one of ours; a user's own is known by its base URL too.
         requests_per: the window of the limit of requests that its headers state.
         service_tiers: what it may be asked for as ``service_tier``.
@@ -62,6 +64,7 @@ class Provider:
     charges: Rule = "openai"
     prices: str = ""
     takes_prompt_cache_key: bool = False
+    media: Media | None = None
     built_in: bool = True
     takes_tools: bool = True
     strict_tools: bool = False
@@ -90,6 +93,7 @@ PROVIDERS: Mapping[str, Provider] = {
             takes_prompt_cache_key=True,
             strict_tools=True,
             service_tiers=_OPENAI_TIERS,
+            media=OPENAI,
         ),
         Provider(
             "anthropic",
@@ -130,6 +134,7 @@ PROVIDERS: Mapping[str, Provider] = {
             max_tokens_field="max_completion_tokens",
             strict_tools=True,
             service_tiers=("auto", "default", "flex", "priority"),
+            media=IMAGES_ONLY,
         ),
         # A cloud is at as many places as it has regions, and which of them is asked decides no answer.
         Provider(
@@ -166,6 +171,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.mistral.ai/v1",
             key_names=("MISTRAL_API_KEY",),
             seed_field="random_seed",
+            media=IMAGES_ONLY,
         ),
         Provider(
             "groq",
@@ -177,6 +183,7 @@ PROVIDERS: Mapping[str, Provider] = {
             max_tokens_field="max_completion_tokens",
             requests_per="day",
             service_tiers=("auto", "on_demand", "flex", "performance"),
+            media=GROQ,
         ),
         Provider(
             "together",
@@ -184,6 +191,7 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.together.ai/v1",
             key_names=("TOGETHER_API_KEY",),
             url_names=("TOGETHER_BASE_URL",),
+            media=IMAGES_ONLY,
         ),
         Provider(
             "fireworks",
@@ -191,16 +199,18 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://api.fireworks.ai/inference/v1",
             key_names=("FIREWORKS_API_KEY",),
             url_names=("FIREWORKS_BASE_URL",),
+            media=IMAGES_ONLY,
         ),
-        # Its response_format knows text and json_object only.
+        # Its response_format knows text and json_object only, and its content parts text.
         Provider(
             "deepseek",
             "openai",
             "https://api.deepseek.com/v1",
             key_names=("DEEPSEEK_API_KEY",),
             schema_form="json_object",
+            media=TEXT_ONLY,
         ),
-        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai"),
+        Provider("xai", "openai", "https://api.x.ai/v1", key_names=("XAI_API_KEY",), prices="x-ai", media=IMAGES_ONLY),
         Provider(
             "openrouter",
             "openai",
@@ -217,6 +227,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_suffix="/v1",
             needs_key=False,
             charges="none",
+            media=OLLAMA,
         ),
         Provider(
             "vllm",
@@ -226,6 +237,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url_names=("VLLM_BASE_URL",),
             needs_key=False,
             charges="none",
+            media=IMAGES_ONLY,
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
         Provider(
@@ -237,6 +249,7 @@ PROVIDERS: Mapping[str, Provider] = {
             charges="none",
             takes_prompt_cache_key=True,
             strict_tools=True,
+            media=SIMULATOR,
         ),
     )
 }

@@ -1,8 +1,9 @@
 """Answers out of thin air: the same question, the same answer, and it looks at the text it was asked about.
 
 `small` and `large` make something up: plain text in a sentence or two, or JSON where a schema is asked for; `large`
-says more. `echo` gives the last user message back. Where tools are on offer and one is named or must be called, it is
-called; `large` says something first. Nothing here knows anything, and nothing here is random.
+says more. `echo` gives the last user message back, and a line on each image and file. Where tools are on offer and one
+is named or must be called, it is called; `large` says something first. Nothing here knows anything, and nothing here is
+random.
 """
 
 import json
@@ -80,7 +81,7 @@ def _calling(ask: Ask, said: Answer, calls: tuple[Call, ...]) -> Answer:
 
 def _answer(ask: Ask, key: str) -> str:
     if ask.model == "echo":
-        return ask.text
+        return "\n".join([ask.text, *ask.seen] if ask.text else ask.seen)
     text = ask.text[:_READ_CHARS]
     if ask.schema is not None:
         return json.dumps(schemas.fit(ask.schema, text, key), ensure_ascii=False, separators=(",", ":"))

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from . import tools_read
+from . import anthropic_media, tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
+from .media import Seen
 from .openai import Rejected, error
 
 VERSIONS = ("2023-06-01", "2026-10-21")
@@ -38,6 +39,8 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
     Raises:
         Rejected: the provider would answer 400 or 404.
     """
+    if len(raw) > anthropic_media.MOST_BYTES:
+        raise Rejected(error(413, "Request exceeds the maximum size"))
     version = given.get("version", "")
     if version not in VERSIONS:
         _reject(
@@ -60,15 +63,18 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         _reject("model: String should have at least 1 character")
     if not isinstance(allowance, int) or isinstance(allowance, bool) or allowance < 1:
         _reject("max_tokens: Input should be greater than or equal to 1")
-    said = _messages(body)
+    said, seen = _messages(body)
     ask = Ask(
         hash=hash_of(body),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + _tool_tokens(body),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said)
+        + sum(one.tokens for one in seen)
+        + _tool_tokens(body),
         allowance=allowance,
         stops=_stops(body),
         schema=_schema(body),
+        seen=tuple(one.said for one in seen),
         offer=tools_read.from_anthropic(body),
     )
     _check_sampling(body)
@@ -115,12 +121,13 @@ def _body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _messages(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return roles and texts, the system's first."""
+def _messages(body: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Seen]]:
+    """Return roles and texts, the system's first, and what is shown."""
     messages = body["messages"]
     if not isinstance(messages, list) or not messages:
         _reject("messages: at least one message is required")
     said = [("system", _text_of("system", body["system"]))] if "system" in body else []
+    seen: list[Seen] = []
     for place, message in enumerate(messages):
         where = f"messages.{place}"
         if not isinstance(message, dict) or "content" not in message:
@@ -128,9 +135,12 @@ def _messages(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         if message.get("role") not in ("user", "assistant"):
             _reject(f"{where}.role: Input should be 'user' or 'assistant'")
         said.append((message["role"], _text_of(f"{where}.content", message["content"])))
+        for number, block in enumerate(message["content"] if isinstance(message["content"], list) else ()):
+            if (one := anthropic_media.seen(block, f"{where}.content.{number}", message["role"])) is not None:
+                seen.append(one)
     if said[-1][0] == "assistant":
         _reject("This model does not support assistant message prefill. The conversation must end with a user message.")
-    return said
+    return said, seen
 
 
 def _text_of(where: str, content: Any) -> str:

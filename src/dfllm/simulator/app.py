@@ -15,7 +15,7 @@ from .manners import Manners
 from .replies import Reply, packed
 from .wires import ANTHROPIC, CONVERSE, GEMINI, NOTHING, ON_VERTEX, OPENAI, RESPONSES, Wire
 
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 128 * 2**20
 
 #: Where Google's cloud keeps the models of each maker.
 _PUBLISHERS = "/projects/{project}/locations/{location}/publishers/"

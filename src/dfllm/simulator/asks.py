@@ -41,6 +41,7 @@ class Ask:
         schema: JSON schema of the answer, None for plain text.
         marks: one for each prefix of the prompt that may have been read before, the shortest first.
         cached_tokens: how much of it has been.
+        seen: what is shown with it, as echo says it.
         offer: the tools that may be called, None for none.
     """
 
@@ -54,6 +55,7 @@ class Ask:
     schema: Mapping[str, Any] | None = None
     marks: tuple[bytes, ...] = ()
     cached_tokens: int = 0
+    seen: tuple[str, ...] = ()
     offer: Offer | None = None
 
 

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from . import tools_read
+from . import gemini_media, tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
+from .media import Seen
 from .openai import Rejected, error
 
 _FIELDS = frozenset(
@@ -32,6 +33,8 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
     Raises:
         Rejected: the provider would answer 400 or 404.
     """
+    if len(raw) > gemini_media.MOST_BYTES:
+        _reject(f"Request payload size exceeds the limit: {gemini_media.MOST_BYTES} bytes.")
     body = _body(raw)
     config = body.get("generationConfig") or {}
     if not isinstance(config, dict):
@@ -40,17 +43,20 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         for name in fields:
             if name not in known:
                 _reject(f'Invalid JSON payload received. Unknown name "{name}"{where}: Cannot find field.')
-    said = _contents(body)
+    said, seen = _contents(body)
     name = given.get("model", "")
     ask = Ask(
         hash=hash_of(body | {"model": name}),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said) + _tool_tokens(body),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said)
+        + sum(one.tokens for one in seen)
+        + _tool_tokens(body),
         choices=_whole(config, "candidateCount", 8) or 1,
         allowance=_whole(config, "maxOutputTokens", 2**31),
         stops=_stops(config),
         schema=_schema(config),
+        seen=tuple(one.said for one in seen),
         offer=tools_read.from_gemini(body, lambda schema: next(_complaints(schema), None)),
     )
     temperature = config.get("temperature", 0)
@@ -79,20 +85,23 @@ def _body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _contents(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return roles and texts, the system's first."""
+def _contents(body: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Seen]]:
+    """Return roles and texts, the system's first, and what is shown."""
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
         _reject("* GenerateContentRequest.contents: contents is not specified")
     system = body.get("systemInstruction")
     said = [("system", _text_of("systemInstruction", system))] if system else []
+    seen: list[Seen] = []
     for place, turn in enumerate(contents):
         where = f"contents[{place}]"
         role = turn.get("role", "user") if isinstance(turn, dict) else None
         if role not in ("user", "model"):
             _reject("Please use a valid role: user, model.")
         said.append((role, _text_of(where, turn)))
-    return said
+        shown = (gemini_media.seen(part, f"{where}.parts[{number}]") for number, part in enumerate(turn["parts"]))
+        seen += [one for one in shown if one is not None]
+    return said, seen
 
 
 def _text_of(where: str, turn: Any) -> str:

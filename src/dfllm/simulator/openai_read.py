@@ -1,6 +1,5 @@
 """OpenAI's chat completions, the way in: a body is read into a question, or refused in the vendor's words."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,20 +8,24 @@ from typing import Any, NoReturn
 from . import strict, tools_read
 from .answers import MODELS
 from .asks import Ask, hash_of, tokens_of
+from .media import Seen
 from .openai import Rejected, error, no_model
+from .openai_media import seen_in
 from .prefixes import marks_of
 
 #: What a message counts for, whatever is said in it.
 MESSAGE_TOKENS = 4
-#: What an image counts for, whatever its size: what the providers take for one in low detail.
-IMAGE_TOKENS = 85
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ANY_OBJECT = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 
 
-def read(raw: bytes) -> Ask:
+def read(raw: bytes, *, more_files: bool = False) -> Ask:
     """Read a request for a chat completion.
+
+    Args:
+        raw: its body.
+        more_files: whether text files and addresses of files are taken.
 
     Raises:
         Rejected: the provider would answer 400 or 404.
@@ -35,7 +38,8 @@ def read(raw: bytes) -> Ask:
         _reject("Streaming is not supported by the simulator; leave 'stream' out.", "stream", "unsupported_value")
     messages = _messages(body)
     said = [(message["role"], _text_of(message.get("content"))) for message in messages]
-    charged = [*_offered(body), *_charged(said, _images(messages))]
+    seen = seen_in(messages, more_files=more_files)
+    charged = [*_offered(body), *_charged(said, seen)]
     ask = Ask(
         hash=hash_of(body),
         model=name,
@@ -46,6 +50,7 @@ def read(raw: bytes) -> Ask:
         stops=_stops(body),
         schema=_schema(body, said),
         marks=marks_of(body, charged),
+        seen=tuple(one.said for shown in seen for one in shown),
         offer=tools_read.from_openai(body),
     )
     _check_range(body, "temperature", 0, 2)
@@ -110,31 +115,13 @@ def _offered(body: Mapping[str, Any]) -> Iterator[tuple[bytes, int]]:
         yield text.encode(), tokens_of(text)
 
 
-def _charged(said: Sequence[tuple[str, str]], images: Sequence[Sequence[bytes]]) -> Iterator[tuple[bytes, int]]:
-    """Yield what is read of the messages, and the tokens it is charged as: role, images and text of each."""
-    for (role, text), shown in zip(said, images, strict=True):
+def _charged(said: Sequence[tuple[str, str]], seen: Sequence[Sequence[Seen]]) -> Iterator[tuple[bytes, int]]:
+    """Yield what is read of the messages, and the tokens it is charged as: role, what is shown, and text of each."""
+    for (role, text), shown in zip(said, seen, strict=True):
         yield role.encode(), MESSAGE_TOKENS
-        for image in shown:
-            yield image, IMAGE_TOKENS
+        for one in shown:
+            yield one.mark, one.tokens
         yield text.encode("utf-8", "surrogatepass"), tokens_of(text)
-
-
-def _images(messages: list[dict[str, Any]]) -> list[list[bytes]]:
-    """Return what stands for each image of each message, all of them looked at."""
-    images: list[list[bytes]] = []
-    for place, message in enumerate(messages):
-        content = message.get("content")
-        images.append([])
-        for number, part in enumerate(content if isinstance(content, list) else ()):
-            if part["type"] != "image_url":
-                continue
-            where = f"messages[{place}].content[{number}].image_url"
-            shown = part.get("image_url")
-            url = shown.get("url") if isinstance(shown, dict) else None
-            if not isinstance(url, str) or not url.startswith(("https://", "http://", "data:image/")):
-                _reject(f"Invalid '{where}.url'. Expected a URL or a data URL of an image.", where, "invalid_image_url")
-            images[-1].append(hashlib.sha256(f"{number} {url}".encode("utf-8", "surrogatepass")).digest())
-    return images
 
 
 def _text_of(content: str | list[dict[str, Any]] | None) -> str:

@@ -45,7 +45,7 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
         chat["response_format"] = {"type": kind, "json_schema": inside} if kind == "json_schema" else form
     chat["messages"] = _messages(body)
     chat |= tools_read.as_chat(body)
-    return replace(openai_read.read(packed(chat)), hash=hash_of(body))
+    return replace(openai_read.read(packed(chat), more_files=True), hash=hash_of(body))
 
 
 def _reject(message: str, param: str, code: str) -> NoReturn:
@@ -66,8 +66,18 @@ def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _content(content: Any) -> Any:
     if not isinstance(content, list):
         return content
-    texts = ("input_text", "output_text")
-    return [{**part, "type": "text"} if part.get("type") in texts else part for part in content]
+    return [_part(part) if isinstance(part, dict) else part for part in content]
+
+
+def _part(part: dict[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind in ("input_text", "output_text"):
+        return {**part, "type": "text"}
+    if kind == "input_image":
+        return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
+    if kind == "input_file":
+        return {"type": "file", "file": part}
+    return {**part, "type": f"{kind} here"} if kind in ("text", "image_url", "file") else part
 
 
 def response(completion: Mapping[str, Any]) -> dict[str, Any]:
