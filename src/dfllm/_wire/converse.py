@@ -7,7 +7,8 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -15,7 +16,9 @@ import msgspec
 from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
 from dfllm._core.tools import Tool
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refuse
 from dfllm._wire.schemas import for_bedrock
 from dfllm._wire.status import Complaint, failure_of
@@ -43,18 +46,48 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     tail = b"]," + rest + b"}" if rest else b"]}"
 
     def body(messages: Messages) -> bytes:
-        turns = []
-        rules = []
+        turns: list[tuple[str, list[bytes]]] = []
+        rules: list[bytes] = []
+        numbers = count(1)
         for message in messages:
-            part = b'{"text":%b}' % _text(message.content)
+            parts = (
+                [b'{"text":%b}' % _text(message.content)]
+                if message.__class__ is Message
+                else [_text(_block(part, numbers)) for part in parts_of(message)]
+            )
             if message.role in ("system", "developer"):
-                rules.append(part)
+                rules += parts
+            elif turns and turns[-1][0] == message.role:
+                turns[-1][1].extend(parts)  # roles must alternate, and a turn may have several texts
             else:
-                turns.append(b'{"role":"%b","content":[%b]}' % (message.role.encode(), part))
+                turns.append((message.role, parts))
         head = b'{"system":[%b],"messages":[' % b",".join(rules) if rules else b'{"messages":['
-        return head + b",".join(turns) + tail
+        said = (b'{"role":"%b","content":[%b]}' % (role.encode(), b",".join(parts)) for role, parts in turns)
+        return head + b",".join(said) + tail
 
     return body
+
+
+def _block(part: Part, numbers: Iterator[int]) -> dict[str, Any]:
+    if part.kind == "text":
+        return {"text": part.value}
+    # Addresses never come here: the API fetches none, see `media.CONVERSE`.
+    media_type, _, content = part.value.removeprefix("data:").partition(";base64,")
+    source = {"bytes": content}
+    if part.kind == "image":
+        return {"image": {"format": media_type.removeprefix("image/"), "source": source}}
+    # The API wants a name, another for each; models may read it, so it is one that says nothing.
+    name = f"document {next(numbers)}"
+    return {"document": {"format": "pdf" if media_type == PDF else "txt", "name": name, "source": source}}
+
+
+def order_of(roles: Sequence[str]) -> str | None:
+    """Return what the API has against turns of these roles, None where it takes them.
+
+    Whether the beginning of an answer may stand at the end is for the model to say.
+    """
+    turns = [role for role in roles if role in ("user", "assistant")]
+    return "Bedrock takes no conversation that the assistant begins" if turns[:1] == ["assistant"] else None
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
