@@ -126,6 +126,7 @@ RESPONSES = Caller(
     finish="completed",
 )
 
+
 def _converse(blocks: list[dict[str, Any]], stop: str = "tool_use") -> dict[str, Any]:
     message = {"role": "assistant", "content": blocks}
     return VENDORS["converse"].plain | {"output": {"message": message}, "stopReason": stop}

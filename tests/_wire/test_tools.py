@@ -157,10 +157,7 @@ def test_what_a_tool_is_arrives(name):
 @every_caller
 def test_every_choice_is_another_body(name):
     """No word is dropped."""
-    bodies = [
-        json.dumps(sent(name, tools=offer(name), tool_choice=choice))
-        for choice in CALLERS[name].choices
-    ]
+    bodies = [json.dumps(sent(name, tools=offer(name), tool_choice=choice)) for choice in CALLERS[name].choices]
 
     assert len(CALLERS[name].choices) == len(set(bodies)) > 4
 
@@ -341,7 +338,9 @@ odd = st.recursive(
 def test_no_odd_call_breaks_the_reader(name, value, data):
     """Whatever stands where a call would, a row gets an outcome, and calls are JSON of the one form."""
     text = packed(CALLERS[name].both).decode()
-    at = data.draw(st.sampled_from(['"weather"', '"Oslo"', '{"city": "Oslo", "days": 2}', '"call_0"', '"toolu_0"', '"tooluse_0"']))
+    at = data.draw(
+        st.sampled_from(['"weather"', '"Oslo"', '{"city": "Oslo", "days": 2}', '"call_0"', '"toolu_0"', '"tooluse_0"'])
+    )
 
     outcome = DIALECTS[name].decode(text.replace(at, json.dumps(value)).encode())
 

@@ -15,9 +15,9 @@ import msgspec
 
 from dfllm._core.calls import Said, with_calls
 from dfllm._core.errors import OptionError
-from dfllm._core.tools import Tool
 from dfllm._core.files import PDF
 from dfllm._core.parts import parts_of
+from dfllm._core.tools import Tool
 from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refuse
 from dfllm._wire.schemas import for_bedrock
