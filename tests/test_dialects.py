@@ -14,6 +14,7 @@ from dfllm._core.keys import keyer
 from dfllm._core.types import Message
 from dfllm._run.settings import PROVIDERS
 from dfllm._wire.dialects import DIALECTS
+from dfllm._wire.embeddings import EMBEDDERS
 from dfllm._work import Work
 from dfllm.simulator import Faults, RateLimits, Simulator
 
@@ -568,7 +569,9 @@ def test_verbs(name, serve, frame):
     assert 15 == started.bill.billed
 
 
-@pytest.mark.parametrize("provider", [one for one in PROVIDERS.values() if one.needs_key], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "provider", [one for one in PROVIDERS.values() if one.needs_key and one.dialect], ids=lambda one: one.name
+)
 def test_every_provider_that_wants_a_key_names_its_variable(provider, frame, monkeypatch):
     """And nothing is sent."""
     for name in (*(names[0] for _, names in provider.places), *(() if provider.base_url else provider.url_names)):
@@ -590,3 +593,98 @@ def test_a_service_tier_is_a_setting_and_in_no_key(serve, frame):
 
     assert first["completion"].tolist() == again["completion"].tolist()
     assert 3 == started.bill.billed
+
+
+#: Where each dialect of embeddings has its provider, and where that is on the simulator, behind its root.
+EMBEDDING = {
+    "openai-embeddings": ("openai", "/v1"),
+    "mistral-embeddings": ("mistral", None),
+    "gemini-embeddings": ("gemini", ""),
+    "cohere-embeddings": ("cohere", ""),
+    "voyage-embeddings": ("voyage", None),
+}
+every_embedder = pytest.mark.parametrize("dialect", EMBEDDERS)
+
+
+@pytest.fixture
+def embed(monkeypatch, simulator):
+    """Return a function that embeds a frame by a dialect's own provider, which is a simulator that wants its key."""
+
+    def call(dialect: str, frame: pd.DataFrame, *, model: str = "embed-small", given=None, **options):
+        name, below = EMBEDDING[dialect]
+        started = given or simulator(key="sk-right")
+        root = started.base_url.removesuffix("/v1")
+        if below is None:  # no variable moves it
+            moved = replace(PROVIDERS[name], base_url=f"{root}/{name}/v1")
+            monkeypatch.setitem(PROVIDERS, name, moved)
+        else:
+            monkeypatch.setenv(PROVIDERS[name].url_names[0], root + below)
+        monkeypatch.setenv(PROVIDERS[name].key_names[0], "sk-right")
+        return started, frame.llm.embed("{{ city }}", model=f"{name}/{model}", **options)
+
+    return call
+
+
+@every_embedder
+def test_embeddings(dialect, embed, frame):
+    """One vector a row in every dialect, of the length that was asked for, and a second call asks nobody."""
+    started, out = embed(dialect, frame, dimensions=8)
+    _, again = embed(dialect, frame, given=started, dimensions=8)
+
+    assert [(8,)] * 3 == [vector.shape for vector in out["embedding"]]
+    assert all((one == other).all() for one, other in zip(out["embedding"], again["embedding"], strict=True))
+    assert (3, 1) == (started.bill.billed, started.bill.requests)
+
+
+@every_embedder
+def test_embeddings_for_a_task(dialect, embed, frame):
+    """Each task that a provider has a word for is told to it, and gives another vector."""
+    tasks = EMBEDDERS[dialect].tasks
+    started, plain = embed(dialect, frame)
+
+    made = {task: embed(dialect, frame, given=started, task=task)[1]["embedding"][0].tobytes() for task in tasks}
+
+    same = {task for task, vector in made.items() if vector == plain["embedding"][0].tobytes()}
+    assert len(tasks) == len(set(made.values()))
+    assert same == ({EMBEDDERS[dialect].task} - {None})
+
+
+@every_embedder
+def test_one_bad_text_fails_alone_in_every_dialect(dialect, embed, simulator):
+    """Each vendor's refusal is known for what it is."""
+    frame = pd.DataFrame({"city": [f"city {number}" for number in range(40)]})
+    frame.loc[17, "city"] = "too long " * 4_000
+
+    with pytest.warns(dfllm.RowsFailedWarning, match=" 1\\)"):
+        started, out = embed(dialect, frame)
+
+    assert [17] == [row for row, error in enumerate(out["embedding_error"]) if not pd.isna(error)]
+    assert 39 == started.bill.billed
+
+
+@every_embedder
+@pytest.mark.parametrize("fault", ["rate429", "500", "503", "drop_before", "trunc_json", "html"])
+def test_embeddings_outlast_trouble_that_passes(dialect, embed, frame, simulator, fault):
+    """As completions do."""
+    given = simulator(key="sk-right", faults=Faults(by_text={"Lima": f"{fault}*1"}))
+
+    _, out = embed(dialect, frame, given=given)
+
+    assert 3 == out["embedding"].notna().sum()
+
+
+@every_embedder
+def test_embeddings_of_an_unknown_model(dialect, embed, frame):
+    """The provider's list is read in its own shape, where it has one."""
+    with pytest.raises(dfllm.ModelNotFound):
+        embed(dialect, frame, model="embed-smal")
+
+
+@pytest.mark.parametrize("name", [one.name for one in PROVIDERS.values() if one.needs_key and one.embeds])
+def test_embeddings_without_a_key_name_its_variable(name, frame, monkeypatch):
+    """And nothing is sent."""
+    if not PROVIDERS[name].base_url:
+        monkeypatch.setenv(PROVIDERS[name].url_names[0], "https://elsewhere.example.com")
+
+    with pytest.raises(dfllm.KeyMissing, match=PROVIDERS[name].key_names[0]):
+        frame.llm.embed("{{ city }}", model=f"{name}/embed-small")

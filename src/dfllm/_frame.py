@@ -20,6 +20,7 @@ from dfllm._core.schema import Schema
 from dfllm._core.strict import Kind
 from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Block, Settled
+from dfllm._vectors import vectors_of
 
 Column: TypeAlias = list[Plain]
 
@@ -39,6 +40,7 @@ _ARROW: dict[Kind, pa.DataType] = {
     "int": pa.int64(),
     "float": pa.float64(),
     "bool": pa.bool_(),
+    "vector": pa.large_binary(),
 }
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.float64(): pd.Float64Dtype(), pa.bool_(): pd.BooleanDtype()}
 #: Beyond this many columns pandas before version 3 warns of each that is added.
@@ -324,6 +326,8 @@ def scrubbed(text: str | None) -> str | None:
 
 
 def _pandas(column: pa.ChunkedArray) -> pd.Series[Any]:
+    if pa.types.is_large_binary(column.type):
+        return vectors_of(column)
     if not pa.types.is_large_string(column.type):
         return cast("pd.Series[Any]", column.to_pandas(types_mapper=_NULLABLE.get))
     # `str` is what each pandas calls text: its own string dtype from version 3 on, objects before.

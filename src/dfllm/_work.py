@@ -163,6 +163,8 @@ class Work:
         options = self.options
         asks = sends and options.get("cache") != "only"
         provider, model = split(str(self.settings.model), providers())
+        if not provider.dialect:
+            raise OptionError(f"{provider.name} has embeddings alone here: df.llm.embed asks it for them.")
         provider = located(provider, needed=asks)
         dialect = DIALECTS[provider.dialect]
         if provider.schema_by_tool and self.schema is not None:

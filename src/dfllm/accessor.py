@@ -16,6 +16,7 @@ from dfllm._core.plan import Plan
 from dfllm._core.tasks import Task
 from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
+from dfllm._embeds import FrameEmbeds, SeriesEmbeds
 from dfllm._options import OnError, Options
 from dfllm._run.desk import Cache
 from dfllm._run.files import Given
@@ -29,7 +30,7 @@ from dfllm.report import remember
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class DataFrameLLM(Verbs):
+class DataFrameLLM(Verbs, FrameEmbeds):
     """A prompt per row. Reached as ``df.llm``; it has no state.
 
     Args:
@@ -240,7 +241,7 @@ class DataFrameLLM(Verbs):
         return await asyncio.to_thread(functools.partial(self.plan, prompt, **options))
 
 
-class SeriesLLM(SeriesVerbs):
+class SeriesLLM(SeriesVerbs, SeriesEmbeds):
     """A prompt per value. Reached as ``s.llm``; the template's one variable is ``value``.
 
     Args:

@@ -32,6 +32,8 @@ OTHER = {
     "tools": '[{"name":"look"}]',
     "tool_choice": "look",
     "service_tier": "flex",
+    "dimensions": 8,
+    "task": "query",
 }
 DECIDING = sorted(OTHER.keys() - WIRE_ONLY)
 texts = st.text(st.characters(codec="utf-8"))

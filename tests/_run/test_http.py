@@ -268,6 +268,42 @@ def test_closing_ends_what_is_in_flight():
     run(main())
 
 
+def test_a_body_that_closing_cuts_is_no_answer():
+    """A body that ends where its connection does looks whole when we end it ourselves."""
+
+    async def talk(peer):
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        asked.set()
+        await peer.reader.read()
+
+    async def main():
+        async with served(talk) as port:
+            http = Http()
+            task = asyncio.create_task(http.post(to(port), BODY))
+            await asked.wait()
+            await asyncio.sleep(0.02)
+            await http.close()
+            with pytest.raises(httpx.ReadError):
+                await asyncio.wait_for(task, 5)
+
+    asked = asyncio.Event()
+    run(main())
+
+
+def test_a_post_to_what_was_closed_fails_as_a_request_does():
+    """Whoever comes late gets an error that can be told from a broken program."""
+
+    async def main():
+        async with served(answering(OK)) as port:
+            http = Http()
+            await http.close()
+            with pytest.raises(httpx.RequestError):
+                await http.post(to(port), BODY)
+
+    run(main())
+
+
 def test_an_http_nobody_used_closes_quietly():
     """Nothing is opened before it is needed."""
 

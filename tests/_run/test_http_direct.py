@@ -1,5 +1,7 @@
 """The short way over the engine's connections: the same requests, and the same ends, as the engine's own way."""
 
+import asyncio
+import contextlib
 import gzip
 
 import aiohttp
@@ -11,9 +13,13 @@ from dfllm._run.http import route
 from dfllm._run.http_errors import failure_of
 from dfllm._run.secret import Secret
 
-from .test_http_peer import BODY, HEAD, KEY, OK, answering, closing, opened, resetting, run, served, to
+from .test_http_failures import authority, certified, trusting  # noqa: F401  # a fixture
+from .test_http_peer import BODY, HEAD, KEY, MIB, OK, answering, closing, opened, resetting, run, served, to
 
 PACKED = gzip.compress(b"packed")
+
+#: More than the system takes at once.
+LARGE = b"x" * (32 * MIB)
 
 
 @pytest.fixture
@@ -169,6 +175,25 @@ def test_requests_share_a_connection_and_the_last_way_does_not():
     assert fresh.replace(b"Connection: close\r\n", b"") == kept
 
 
+def test_the_way_over_a_new_connection_is_made_for_those_that_need_it(monkeypatch):
+    """Where each request is signed it has a route of its own, and would pay for two heads."""
+    made = []
+
+    class Counting(http_sockets.Asking):
+        def __init__(self, *of, is_last, **options):
+            made.append(is_last)
+            super().__init__(*of, is_last=is_last, **options)
+
+    async def main():
+        async with served(answering(OK)) as port, opened() as http:
+            for _ in range(3):
+                await http.post(to(port), BODY)
+
+    monkeypatch.setattr(http_sockets, "Asking", Counting)
+    run(main())
+    assert [False] * 3 == made
+
+
 def test_the_heads_of_many_routes_are_not_kept_for_ever(monkeypatch):
     """A long-lived process has many runs, each with a route."""
     monkeypatch.setattr(http_sockets, "_MOST_ROUTES", 3)
@@ -180,3 +205,88 @@ def test_the_heads_of_many_routes_are_not_kept_for_ever(monkeypatch):
             return len(http._sockets._asked)
 
     assert run(main()) <= 3
+
+
+@pytest.mark.parametrize("way", ["short", "long"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_question_never_waits_behind_the_rest_of_one_that_was_refused(monkeypatch, authority, scheme, way):  # noqa: F811
+    """A server that answers before it has read all may never read the rest; the next question has its own way."""
+    monkeypatch.setattr(http_sockets, "fits", lambda: way == "short")
+    is_tls = scheme == "https"
+    bodies = []
+
+    async def talk(peer):
+        if not bodies:
+            bodies.append(await peer.reader.readuntil(b"\r\n\r\n"))
+            await peer.say(b"HTTP/1.1 429 Slow\r\nContent-Length: 2\r\n\r\n{}")
+            await over.wait()
+            return
+        bodies.append(await peer.request())
+        await peer.say(OK)
+
+    async def main():
+        context, trust = (certified(authority), trusting(authority)) if is_tls else (None, None)
+        async with served(talk, ssl=context) as port, opened(timeout_seconds=5.0, trust=trust) as http:
+            target = to(port, scheme, "localhost")
+            try:
+                return [(await http.post(target, body)).status for body in (LARGE, BODY)]
+            finally:
+                over.set()
+
+    over = asyncio.Event()
+    # The engine's own way may leave a writer behind that nobody asks, which is its affair.
+    assert [429, 200] == (run(main()) if way == "short" else asyncio.run(main()))
+    assert 2 == len(bodies)
+
+
+def test_a_question_that_is_cancelled_while_it_leaves_is_not_sent_on():
+    """Nobody waits for its answer, and its connection would outlast the client, however slowly the server reads."""
+    found = []
+
+    async def talk(peer):
+        await peer.reader.readuntil(b"\r\n\r\n")
+        begun.set()
+        await dropped.wait()
+        with contextlib.suppress(ConnectionResetError):
+            while data := await peer.reader.read(MIB):
+                found.append(len(data))
+        ended.set()
+
+    async def main():
+        async with served(talk) as port, opened() as http:
+            post = asyncio.ensure_future(http.post(to(port), LARGE))
+            await begun.wait()
+            post.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await post
+            dropped.set()
+            await ended.wait()
+
+    begun, dropped, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    run(main())
+    assert sum(found) < len(LARGE)
+
+
+def test_what_the_last_request_of_a_connection_waited_for_ends_none_that_comes_after():
+    """Some servers send a line end too many, which starts the engine's timer of silence; models think for longer."""
+
+    async def talk(peer):
+        await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.say(OK)
+        await asyncio.sleep(0.01)
+        await peer.say(b"\r\n")
+        spoilt.set()
+        await peer.request()
+        await asyncio.sleep(0.4)
+        await peer.say(OK)
+
+    async def main():
+        async with served(talk) as port, opened() as http:
+            async with http.client(timeout_seconds=0.2) as client:
+                await client.get(f"http://127.0.0.1:{port}/v1/models")
+            await spoilt.wait()
+            await asyncio.sleep(0.01)
+            return await http.post(to(port), BODY)
+
+    spoilt = asyncio.Event()
+    assert b"ok" == run(main()).body

@@ -22,6 +22,10 @@ class Connection:
         """As a transport."""
         return self.closing
 
+    def get_write_buffer_size(self):
+        """As a transport."""
+        return 0
+
     def get_protocol(self):
         """As a transport."""
         return self

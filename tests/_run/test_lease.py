@@ -138,6 +138,30 @@ def test_what_was_charged_while_another_process_held_the_file_is_entered_later()
     assert spent(board) == 9.0
 
 
+def test_the_end_of_a_run_enters_what_it_used_last():
+    """Its process may end with it."""
+    board, clock = Board(), Time()
+    seat = process(board, clock, FAST)
+    seat.done(seat.take(400, None), None, {}, 0.1, ok=True)
+    for ticket in [seat.take(400, None) for _ in range(100)]:
+        seat.done(ticket, None, {}, 0.1, ok=True)
+    assert spent(board) == 1.0
+    seat.leave()
+    assert spent(board) == 101.0
+
+
+def test_an_answer_that_used_far_more_than_was_guessed_is_entered_at_once():
+    """Its process may have nothing to do for minutes, while others take for free what it used."""
+    board, clock = Board(), Time()
+    seat = Pace(clock, rule="openai", share=board.file).join(rpm=FAST, tpm=FAST)
+    tickets = [seat.take(400, None) for _ in range(2)]
+    for ticket in tickets:
+        seat.done(ticket, Response("x", tokens_in=100, tokens_out=20_000), {}, 30.0, ok=True)
+    seen = Tempo()
+    seen.load(board.numbers)
+    assert seen.clocks.spent[1] == pytest.approx(2 * 20_100)
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 2), st.booleans(), st.floats(0.0, 0.01), st.integers(1, 2_000)),

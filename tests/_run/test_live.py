@@ -230,6 +230,62 @@ def test_a_place_is_held_until_the_commit(simulator):
     assert 40 == provider.bill.requests
 
 
+@pytest.mark.parametrize(("places", "ahead"), [(1, 0), (3, 0), (15, 0), (16, 1), (31, 1), (32, 2), (160, 10)])
+def test_one_place_in_sixteen_asks_on_while_the_disk_takes_its_time(places, ahead):
+    """Each asks once, and so many once more, however fast the answers come; with the disk all go on, none lost."""
+
+    async def main():
+        disk = asyncio.Event()
+        post = scripted(answer())
+        at = Bench(post, concurrency=places)
+        at.live.add(asks(1))
+        await until(lambda: at.live.idle)  # the gate is open, and commits go one by one
+        at.before_landing = disk.wait
+        at.live.add(asks(500, start=1))
+        end = asyncio.ensure_future(at.live.finish())
+        await asyncio.sleep(1.0)
+        waiting = post.count - 1
+        disk.set()
+        await end
+        return at, waiting
+
+    at, waiting = virtual.run(main())
+    assert places + ahead == waiting
+    assert 501 == len(at.landed)
+
+
+@pytest.mark.parametrize("places", [10, 64])
+def test_nothing_is_sent_once_a_commit_has_failed(places):
+    """What was asked while it was under way arrives and lands; the rest says why it was not sent."""
+
+    async def main():
+        disk = asyncio.Event()
+        post = scripted(answer())
+        at = Bench(post, concurrency=places)
+
+        def tell(group, error):
+            assert isinstance(error, OSError)
+            at.live.stop(Failure("StoreError", "full"))
+
+        async def fail():
+            await disk.wait()
+            raise OSError
+
+        at.live._commits._tell = tell
+        at.before_landing = fail
+        at.live.add(asks(500))
+        end = asyncio.ensure_future(at.live.finish())
+        await asyncio.sleep(1.0)
+        before = post.count
+        disk.set()
+        await end
+        return at, before, post.count
+
+    at, before, after = virtual.run(main())
+    assert places + places // 16 == before == after
+    assert at.live.idle
+
+
 def test_answers_share_commits_but_do_not_wait_for_long(simulator):
     """Those that come together land together, up to a limit; a single one lands by itself."""
     provider = simulator(latency_seconds=0.02)

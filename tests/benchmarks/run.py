@@ -201,12 +201,47 @@ def bench_start(*, short: bool) -> list[str]:
     return [f"start: {ours:.2f} s"] if ours > 0.3 * (3 if short else 1) else []
 
 
+def bench_embed(*, short: bool) -> list[str]:
+    """Vectors of many short texts, everything included, beside clients without a store."""
+    script = str(HERE / "embed.py")
+    passed = []
+    for dimensions, count in ((256, 10_000),) if short else ((256, 100_000), (1_536, 20_000)):
+        figures: dict[str, dict[str, float]] = {}
+        command = [sys.executable, script, "serve", str(dimensions)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            assert server.stdin is not None
+            url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+            for name in ("ours", "aiohttp") if short else ("ours", "openai", "aiohttp"):
+                asked = [sys.executable, script, name, url, str(count), str(dimensions)]
+                done = subprocess.run(asked, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    sys.exit(f"{name} failed:\n{done.stderr}")
+                figures[name] = json.loads(done.stdout.splitlines()[-1])
+            server.stdin.close()
+        report(
+            f"{count:,} short texts to vectors of {dimensions:,} numbers, a server that answers at once",
+            [
+                (name, f"{found['seconds']:.1f} s", f"{1e6 * found['cpu'] / count:.0f} us of CPU a text")
+                for name, found in figures.items()
+            ],
+        )
+        ours = figures["ours"]
+        if not ours["same"]:
+            passed.append("embed: vectors are not bit by bit what was sent")
+        # 60 s for 100,000 texts, and as much for fewer and longer vectors.
+        if ours["seconds"] > (60 * count / 100_000 * 3 if short else 60):
+            passed.append(f"embed: {ours['seconds']:.0f} s for {count:,} texts")
+    return passed
+
+
 BENCHES = {
     "rows": bench_rows,
     "templates": bench_templates,
     "known": bench_known,
     "live": bench_live,
     "flight": bench_flight,
+    "embed": bench_embed,
     "start": bench_start,
 }
 

@@ -13,7 +13,7 @@ from dfllm._wire.abilities import Abilities, abilities_of
 
 _HEAD = (
     *("provider", "dialect", "key", "schema", "tools", "seed", "stop", "reasoning", "images", "files", "tiers"),
-    "prices",
+    *("prices", "embeddings"),
 )
 
 
@@ -44,10 +44,14 @@ def _row(one: Abilities) -> tuple[str, ...]:
         key = f"{' or '.join(one.keys)} (not set)"
     else:
         key = "none needed"
-    schema = "yes" if one.schema else "in words"
+    schema = "yes" if one.schema else "in words" if one.dialect else "no"
     able = ("yes" if each else "no" for each in (one.tools, one.seed, one.stop, one.reasoning, one.images))
-    prices = "yes" if one.prices else "no"
-    return (one.provider, one.dialect, key, schema, *able, one.files or "no", ",".join(one.tiers) or "-", prices)
+    rest = (
+        one.files or "no",
+        ",".join(one.tiers) or "-",
+        *("yes" if each else "no" for each in (one.prices, one.embeddings)),
+    )
+    return (one.provider, one.dialect or "-", key, schema, *able, *rest)
 
 
 def _set_key(one: Abilities) -> str | None:

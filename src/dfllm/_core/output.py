@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from dfllm._core.types import Failure, Outcome, Response
 
-Cell: TypeAlias = str | int | float | bool | None
+Cell: TypeAlias = str | int | float | bool | bytes | None
 Cells: TypeAlias = tuple[Cell, ...]
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL | re.IGNORECASE)

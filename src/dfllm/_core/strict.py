@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["text", "int", "float", "bool", "json"]
+Kind: TypeAlias = Literal["text", "int", "float", "bool", "json", "vector"]
 
 _KINDS: dict[str, Kind] = {"string": "text", "integer": "int", "number": "float", "boolean": "bool"}
 

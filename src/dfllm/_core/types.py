@@ -103,6 +103,8 @@ class Terms:
         tools: JSON of the tools as they are sent.
         tool_choice: whether tools are to be called: ``auto``, ``required``, ``none`` or the name of one.
         service_tier: how soon and at which price the provider is to answer; it decides no answer.
+        dimensions: how many numbers an embedding is to have; None is the model's own number.
+        task: what an embedding is for, where the provider is told.
     """
 
     provider: str
@@ -122,6 +124,8 @@ class Terms:
     tools: str | None = None
     tool_choice: str | None = None
     service_tier: str | None = None
+    dimensions: int | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

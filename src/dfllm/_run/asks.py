@@ -83,6 +83,10 @@ class Ask:
         """The bytes that text of about as many tokens would have."""
         return len(self.content) + self.extra.usual
 
+    def judged(self, outcome: Outcome) -> Outcome:
+        """Return what an answer means for what was asked here."""
+        return outcome
+
 
 class Missed(NamedTuple):
     """An attempt that gave no answer but was, or may have been, billed.

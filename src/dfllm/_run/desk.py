@@ -28,10 +28,12 @@ from dfllm._core.parts import Brought, joined
 from dfllm._core.schema import Schema
 from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
+from dfllm._core.vectors import as_cell
 from dfllm._run.asks import Ask
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
+from dfllm._wire.embeddings import Packing
 from dfllm._wire.media import NO_EXTRA, Extra, Rules
 
 Cache: TypeAlias = Literal["use", "retry", "only", "off", "refresh"]
@@ -107,6 +109,7 @@ class Order:
         rules: what holds for that.
         shows: whether columns of images or files are among it, so that a row may have megabytes.
         bounded: gives whether it is known what that can cost at most.
+        packing: how many questions are put into one request; None where each has its own.
     """
 
     prompt: Prompt
@@ -124,6 +127,7 @@ class Order:
     shows: bool = False
     bounded: Callable[[], bool] = lambda: True
     context: Callable[[], int | None] = lambda: None
+    packing: Packing | None = None
 
     @property
     def window(self) -> int:
@@ -186,7 +190,7 @@ class Desk:
         self._render = order.prompt.renderer()
         self._key_of = keyer(order.terms)
         self._decode = order.dialect.decode
-        self.interpret = interpreter(order.schema.read if order.schema else None)
+        self.interpret = as_cell if order.packing else interpreter(order.schema.read if order.schema else None)
         if order.terms.tools is not None:
             self.interpret = calling(self.interpret, len(order.schema.fields) if order.schema else 1)
         self.encode = order.dialect.encoder(order.terms)

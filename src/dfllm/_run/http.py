@@ -11,7 +11,7 @@ from typing import NamedTuple
 import aiohttp
 import httpx
 
-from dfllm._run.http_body import BodyLimits, whole
+from dfllm._run.http_body import BodyLimits, is_delimited, whole
 from dfllm._run.http_deadlines import Deadlines
 from dfllm._run.http_descriptors import allow_descriptors
 from dfllm._run.http_direct import Reply
@@ -64,9 +64,11 @@ class Http:
         self._limits = BodyLimits(most_bytes, most_ratio)
         self._deadlines = Deadlines(asyncio.get_running_loop())
         self._sockets = Sockets(connect_seconds, trust)
+        self._is_closed = False
 
     async def close(self) -> None:
         """Close every connection; whoever still waits gets `httpx.ReadError`."""
+        self._is_closed = True
         self._deadlines.close()
         await self._sockets.close()
 
@@ -137,7 +139,7 @@ class Http:
                 raise httpx.RemoteProtocolError("more answers than questions")
         else:
             body = await self._body(response)
-            if sending.late or sending.was_reset(response):
+            if sending.late or sending.was_reset(response) or (self._is_closed and not is_delimited(response)):
                 # A body that ends where the connection does cannot tell that it was cut.
                 raise aiohttp.ClientPayloadError
         return Answer(response.status, headers, body)

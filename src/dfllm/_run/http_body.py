@@ -116,6 +116,11 @@ class Unpacker:
                 return
 
 
+def is_delimited(response: aiohttp.ClientResponse | Reply) -> bool:
+    """Whether an answer says where its body ends; if not, that is where the connection does."""
+    return response.content_length is not None or "Transfer-Encoding" in response.headers
+
+
 async def pieces(response: aiohttp.ClientResponse | Reply, limits: BodyLimits) -> AsyncIterator[bytes]:
     """Yield the body of an answer, unpacked, while it arrives.
 

@@ -43,7 +43,7 @@ def fits() -> bool:
         wanted | {"timeout_ceil_threshold", "max_line_size", "max_field_size"} <= has
         and takes == ["self", "req", "traces", "timeout"]
         and {"method", "url", "headers", "loop", "session"} <= made
-        and hasattr(ResponseHandler, "read")
+        and all(hasattr(ResponseHandler, name) for name in ("read", "start_timeout"))
     )
 
 
@@ -59,13 +59,17 @@ class Asking:
     Attributes:
         route: as given.
         is_last: as given.
+
+    Raises:
+        aiohttp.ClientConnectionError: the session is closed.
     """
 
     __slots__ = ("_connector", "_head", "_reading", "_request", "is_last", "route")
 
     def __init__(self, route: Route, session: aiohttp.ClientSession, *, is_last: bool, most_header_bytes: int) -> None:
         connector = session.connector
-        assert connector is not None
+        if connector is None:
+            raise aiohttp.ClientConnectionError("closed")
         self.route = route
         self.is_last = is_last
         self._connector = connector
@@ -104,15 +108,17 @@ class Asking:
         protocol = cast("ResponseHandler", connection.protocol)
         try:
             protocol.set_response_params(**self._reading)
+            protocol.start_timeout()  # of none: what the last request of the connection waited for may still run
             body.leave(protocol, self._head + b"%d\r\n\r\n" % len(body.content))
             while True:
                 message, payload = await protocol.read()
                 if message.code > 199 or message.code < 100 or message.code == 101:
                     break
         except BaseException:
+            body.stop()
             connection.close()
             raise
-        return Reply(message.code, message.headers, payload, connection)
+        return Reply(message.code, message.headers, payload, connection, body)
 
 
 class Reply:
@@ -125,15 +131,21 @@ class Reply:
         connection: what it comes on; None once that is given back.
     """
 
-    __slots__ = ("__weakref__", "connection", "content", "headers", "status")
+    __slots__ = ("__weakref__", "_sending", "connection", "content", "headers", "status")
 
     def __init__(
-        self, status: int, headers: CIMultiDictProxy[str], content: aiohttp.StreamReader, connection: Connection
+        self,
+        status: int,
+        headers: CIMultiDictProxy[str],
+        content: aiohttp.StreamReader,
+        connection: Connection,
+        sending: Sending,
     ) -> None:
         self.status = status
         self.headers = headers
         self.content = content
         self.connection: Connection | None = connection
+        self._sending = sending
         content.on_eof(self._release)  # at once, where all of it is here
 
     @property
@@ -150,11 +162,15 @@ class Reply:
     def close(self) -> None:
         """Drop the connection."""
         if self.connection is not None:
+            self._sending.stop()
             self.connection.close()
             self.connection = None
 
     def _release(self) -> None:
         connection = self.connection
         if connection is not None and not (connection.protocol is not None and connection.protocol.upgraded):
-            connection.release()
+            if self._sending.stop():
+                connection.release()
+            else:
+                connection.close()
             self.connection = None

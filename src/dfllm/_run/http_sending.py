@@ -9,6 +9,8 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 
+from dfllm._run.http_body import is_delimited
+
 if TYPE_CHECKING:
     from dfllm._run.http_direct import Reply
 
@@ -44,7 +46,7 @@ class Sending(aiohttp.Payload):
             aiohttp.ClientOSError: the connection is of no use; nothing was written, or the system took nothing.
         """
         transport = self._transport = cast("asyncio.WriteTransport | None", protocol.transport)
-        if transport is None or transport.is_closing() or self.late:
+        if transport is None or transport.is_closing() or self.late or not _has_written_all(transport):
             raise aiohttp.ClientOSError("not sent")
         self._protocol = protocol
         if len(protocol) > 0:
@@ -64,7 +66,7 @@ class Sending(aiohttp.Payload):
             ConnectionResetError: the connection is of no use, and nothing was written, not even the head.
         """
         transport = self._transport = writer.transport
-        if transport is None or transport.is_closing() or self.late:
+        if transport is None or transport.is_closing() or self.late or not _has_written_all(transport):
             raise ConnectionResetError("not sent")
         protocol = self._protocol = cast("ResponseHandler", transport.get_protocol())
         if len(protocol) > 0:
@@ -90,11 +92,32 @@ class Sending(aiohttp.Payload):
         if self._transport is not None:
             self._transport.abort()
 
+    def stop(self) -> bool:
+        """Send no more of it; return whether the system had taken all, so that the connection can carry another.
+
+        A server may answer before it has read the question, and never read the rest. What is still to be sent would go
+        before the next question, which nobody would ever see, and a connection that is closed waits for it for ever.
+        """
+        transport = self._transport
+        if transport is None or _has_written_all(transport):
+            return True
+        transport.abort()
+        return False
+
     def has_more_answers(self) -> bool:
         """Whether more answers than one came at once. To be asked before anyone else can use the connection."""
         return self._protocol is not None and len(self._protocol) > 0
 
     def was_reset(self, response: aiohttp.ClientResponse | Reply) -> bool:
         """Whether a body that ends where its connection does ended in a reset, which the engine takes for its end."""
-        delimited = response.content_length is not None or "Transfer-Encoding" in response.headers
-        return not delimited and self._protocol is not None and isinstance(self._protocol.exception(), OSError)
+        ended_by = self._protocol.exception() if self._protocol is not None else None
+        return isinstance(ended_by, OSError) and not is_delimited(response)
+
+
+def _has_written_all(transport: asyncio.WriteTransport) -> bool:
+    """Return whether the system has taken all that was written; a connection that is closing takes no more."""
+    if transport.is_closing():
+        return True
+    # Over TLS it waits in the connection below, which asyncio has no word for.
+    below = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+    return not transport.get_write_buffer_size() and (below is None or not below.get_write_buffer_size())

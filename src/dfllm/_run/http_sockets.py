@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import weakref
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Iterator
 from typing import Any, Final
 
 import aiohttp
@@ -45,7 +45,7 @@ class Sockets:
         self._timeout = aiohttp.ClientTimeout(connect=connect_seconds)
         self._pooled = self._session(keepalive_timeout=_IDLE_SECONDS)
         self._fresh = self._session(force_close=True)
-        self._asked: dict[int, tuple[Asking, Asking]] = {}
+        self._asked: dict[int, Asking] = {}
         _open.add(self)
 
     async def close(self) -> None:
@@ -74,16 +74,16 @@ class Sockets:
                     raise
         raise aiohttp.ServerDisconnectedError
 
-    def _asking(self, route: Route) -> tuple[Asking, Asking]:
+    def _asking(self, route: Route) -> Iterator[Asking]:
+        """Yield the way over pooled connections, and then the last one; hardly any request comes to that."""
         found = self._asked.get(id(route))
-        if found is None or found[0].route is not route:
+        if found is None or found.route is not route:
             if len(self._asked) >= _MOST_ROUTES:
                 self._asked.clear()
-            found = self._asked[id(route)] = (
-                Asking(route, self._pooled, is_last=False, most_header_bytes=_MOST_HEADER_BYTES),
-                Asking(route, self._fresh, is_last=True, most_header_bytes=_MOST_HEADER_BYTES),
-            )
-        return found
+            found = Asking(route, self._pooled, is_last=False, most_header_bytes=_MOST_HEADER_BYTES)
+            self._asked[id(route)] = found
+        yield found
+        yield Asking(route, self._fresh, is_last=True, most_header_bytes=_MOST_HEADER_BYTES)
 
     async def begin(
         self,

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
-from dfllm._core.charges import Charges, Rule
+from dfllm._core.charges import Charges, Rule, Units
 from dfllm._core.flight import USUAL, Flight
 from dfllm._core.meter import LimitUse, Meter, Source
 from dfllm._core.tempo import Given, Tempo
@@ -136,6 +136,9 @@ class Pace:
     def dismiss(self, seat: Seat) -> None:
         """End a run's place."""
         self._seats.pop(seat, None)
+        if not self._seats:
+            with self._shared:  # what was used last is entered now: nobody may come to do it later
+                pass
         self._heed()
 
     def limited(self, wait_seconds: float | None) -> float:
@@ -235,9 +238,11 @@ class Pace:
         looks = not ok or now - self._looked_at >= _LOOK_SECONDS
         stated = read(headers) if looks else None
         learned = False
-        with self._shared if looks else self._shared.loosely(now, ticket.units):
-            if ticket is not FREE:
-                self._take_back(seat.charges, ticket, response, now, answered=not ok and bool(headers))
+        charged = ticket is not FREE
+        used = seat.charges.learn(ticket.size, response) if charged and response is not None else None
+        with self._shared if looks else self._shared.loosely(now, used or ticket.units):
+            if charged:
+                self._take_back(seat.charges, ticket, used, now, answered=not ok and bool(headers))
             if ok:
                 self._tempo.succeed(now)
             if stated is not None:
@@ -258,12 +263,9 @@ class Pace:
                 self._flight.learn(seconds)
             self._resize(now)
 
-    def _take_back(
-        self, charges: Charges, ticket: Ticket, response: Response | None, now: float, *, answered: bool
-    ) -> None:
+    def _take_back(self, charges: Charges, ticket: Ticket, used: Units | None, now: float, *, answered: bool) -> None:
         """Settle what a request was charged with what it used."""
         taken, tempo = ticket.units, self._tempo
-        used = charges.learn(ticket.size, response) if response is not None else None
         if used is not None:
             mean = self._mean
             mean[1] += _MEAN_WEIGHT * (used[1] - mean[1])

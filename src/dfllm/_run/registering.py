@@ -10,7 +10,7 @@ from dfllm._core.errors import OptionError, listed
 from dfllm._run import settings
 from dfllm._run.secret import Veiled
 from dfllm._wire.dialects import DIALECTS
-from dfllm._wire.providers import PROVIDERS, Provider, Window
+from dfllm._wire.providers import OWN_EMBEDS, PROVIDERS, Provider, Window
 
 
 def register_provider(
@@ -103,4 +103,5 @@ def register_provider(
         service_tiers=tuple(service_tiers),
         identity=identity or "",
         schema_by_tool=schema_by_tool,
+        embeds=OWN_EMBEDS.get(dialect),
     )

@@ -26,6 +26,7 @@ from dfllm._run.lease import Shared
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.pace import Pace
+from dfllm._run.packs import Packs
 from dfllm._run.prices import Price, pricer, surcharge_of
 from dfllm._run.secret import echoes
 from dfllm._run.settings import Endpoint, Settings
@@ -45,6 +46,8 @@ _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "U
 #: Below this no process is short of file descriptors; and what a rate may come to keep in flight.
 _MANY = 500
 _MOST = 4_000
+#: A server of one's own has thousands of texts before it with so many packs; more would only wait there.
+_PACKS = 8
 #: A request for a better answer has the answer and what is wrong with it behind the rest.
 _MENDING_TURNS = 2
 #: Providers explain tools to the model in words that no request shows, some hundreds of tokens.
@@ -223,15 +226,21 @@ def engine_for(
         clean = echoes(endpoint.secret) if signer is None else signer.clean
         post = _poster(process.http(), target, settings.timeout, clean, signer)
         lane = process.lane(endpoint, order.terms.provider, order.terms.model)
-        return Live(
+        kind = Live if order.packing is None else partial(Packs, packing=order.packing)
+        return kind(
             post=post,
             read=_reader(order),
             pace=lane.pace,
             gate=lane.gate,
-            seat=lane.pace.join(concurrency=limits.concurrency, rpm=limits.rpm, tpm=limits.tpm, share=limits.share),
+            seat=lane.pace.join(
+                concurrency=limits.concurrency or most_packs(order, endpoint),
+                rpm=limits.rpm,
+                tpm=limits.tpm,
+                share=limits.share,
+            ),
             resend_ambiguous=settings.resend_ambiguous,
             patience=settings.patience,
-            max_tokens=order.terms.max_tokens,
+            max_tokens=most_out(order),
             seen=observer.attempt,
             **doors,  # type: ignore[arg-type]  # the engine's own two, named as Live names them
         )
@@ -299,10 +308,21 @@ def charges_of(
     given = settings.prices.get(f"{order.terms.provider.partition(' ')[0]}/{model}")
     price = pricer(price_as, model, given, batch=batch, tier=order.terms.service_tier)
     # Turns that a row brings have, as JSON, more bytes about them than their tokens are.
-    turns = order.prompt.turns + _MENDING_TURNS + (_TOOLS_TURNS if has_tools(order.terms) else 0)
+    turns = order.prompt.turns + (_MENDING_TURNS if order.packing is None else 0)
+    turns += _TOOLS_TURNS if has_tools(order.terms) else 0
     surcharge = surcharge_of(price_as, model, given)
-    tokens_out, bounded = order.terms.max_tokens, order.bounded
+    tokens_out, bounded = most_out(order), order.bounded
     return price, most_of(price, messages=turns, tokens_out=tokens_out, surcharge=surcharge, bounded=bounded)
+
+
+def most_out(order: Order) -> int | None:
+    """Return the most output tokens an answer may have; None where nobody knows. Vectors have none."""
+    return order.terms.max_tokens if order.packing is None else 0
+
+
+def most_packs(order: Order, endpoint: Endpoint) -> int | None:
+    """Return how many packs may be in flight where the user names no number; None where the limits say it."""
+    return _PACKS if order.packing is not None and endpoint.charges == "none" else None
 
 
 def _no_bound(order: Order, price: Callable[[Response], int | None]) -> OptionError:

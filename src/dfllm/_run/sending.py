@@ -144,7 +144,10 @@ class Sender:
         try:
             answer = await self._post(ask.content)
             ask.under_way = False
-            outcome = answer if isinstance(answer, Failure) else self._read(answer.status, answer.headers, answer.body)
+            if isinstance(answer, Failure):
+                outcome = answer
+            else:
+                outcome = ask.judged(self._read(answer.status, answer.headers, answer.body))
         finally:
             ask.seconds = self._clock() - started
             response = outcome.response if isinstance(outcome, Failure) else outcome

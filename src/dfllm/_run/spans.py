@@ -45,7 +45,7 @@ def run_span(run: str, terms: Terms, base_url: str, now: Callable[[], int] = tim
     )
     if not span.is_recording():
         return None  # sampled out, and with it its requests
-    return RunSpan(tracer, span, f"chat {terms.model}", _shared(run, provider, terms, base_url), now)
+    return RunSpan(tracer, span, f"{_operation(terms)} {terms.model}", _shared(run, provider, terms, base_url), now)
 
 
 def _tracer() -> Tracer | None:
@@ -66,7 +66,7 @@ def _shared(run: str, provider: str, terms: Terms, base_url: str) -> dict[str, A
     """Return the attributes that all requests of a run have."""
     place = urlsplit(base_url)
     named = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": _operation(terms),
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": terms.model,
         "gen_ai.request.temperature": terms.temperature,
@@ -76,11 +76,16 @@ def _shared(run: str, provider: str, terms: Terms, base_url: str) -> dict[str, A
         "gen_ai.request.seed": terms.seed,
         "gen_ai.request.reasoning.level": terms.reasoning,
         "gen_ai.output.type": "json" if terms.schema else None,
+        "gen_ai.embeddings.dimension.count": terms.dimensions,
         "server.address": place.hostname,
         "server.port": place.port or _PORTS.get(place.scheme),
         "dfllm.run": run,
     }
     return {name: value for name, value in named.items() if value is not None}
+
+
+def _operation(terms: Terms) -> str:
+    return "embeddings" if terms.dialect.endswith("-embeddings") else "chat"
 
 
 class RunSpan:

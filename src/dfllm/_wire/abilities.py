@@ -8,11 +8,12 @@ from typing import NamedTuple
 from dfllm._core.errors import OptionError
 from dfllm._core.tools import Tool
 from dfllm._wire.dialects import DIALECTS, Dialect, media_of
+from dfllm._wire.media import TEXT_ONLY
 from dfllm._wire.providers import Provider
 
 _COLUMNS = (
     *("Provider", "Dialect", "Key", "Where", "Moved by", "Schema", "Tools", "`seed`", "`stop`", "`reasoning`"),
-    *("Images", "Files", "Service tiers", "Prices"),
+    *("Images", "Files", "Service tiers", "Prices", "Embeddings"),
 )
 _HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS))
 
@@ -22,7 +23,7 @@ class Abilities(NamedTuple):
 
     Attributes:
         provider: its name.
-        dialect: the wire format it speaks.
+        dialect: the wire format it speaks; empty where it has no chat.
         keys: variables that may hold its API key.
         needs_key: whether it answers nobody without.
         base_url: where it is; empty where that is not one place.
@@ -36,6 +37,7 @@ class Abilities(NamedTuple):
         images: whether it can be shown images.
         files: what files it can be shown, as ``"PDF, text"``; empty where none.
         prices: whether the price data knows it.
+        embeddings: the wire format of its embeddings; empty where it has none.
     """
 
     provider: str
@@ -53,12 +55,14 @@ class Abilities(NamedTuple):
     images: bool
     files: str
     prices: bool
+    embeddings: str
 
 
 def abilities_of(provider: Provider) -> Abilities:
     """Return what a provider can do."""
-    dialect, media = DIALECTS[provider.dialect], media_of(provider)
-    lacks = dialect.lacks
+    dialect = DIALECTS[provider.dialect] if provider.dialect else None
+    lacks = dialect.lacks if dialect is not None else ("seed", "stop", "reasoning")
+    media = media_of(provider) if provider.dialect else TEXT_ONLY
     return Abilities(
         provider.name,
         " or ".join([provider.dialect, *(dialect for _, dialect in provider.families)]),
@@ -66,8 +70,8 @@ def abilities_of(provider: Provider) -> Abilities:
         provider.needs_key,
         provider.base_url,
         provider.url_names,
-        provider.schema_form == "json_schema",
-        provider.takes_tools and dialect.tools is not None,
+        provider.schema_form == "json_schema" and dialect is not None,
+        provider.takes_tools and dialect is not None and dialect.tools is not None,
         "seed" not in lacks,
         "stop" not in lacks,
         "reasoning" not in lacks,
@@ -76,6 +80,7 @@ def abilities_of(provider: Provider) -> Abilities:
         media.said,
         # Without a place of its own, or at a user's own, nobody knows what is charged.
         provider.built_in and provider.needs_key and bool(provider.base_url),
+        provider.embeds.dialect if provider.embeds is not None else "",
     )
 
 
@@ -101,14 +106,15 @@ def _line(one: Abilities) -> str:
     keys = " or ".join(f"`{name}`" for name in one.keys)
     told = (
         f"`{one.provider}`",
-        " or ".join(f"`{name}`" for name in one.dialect.split(" or ")),
+        " or ".join(f"`{name}`" for name in one.dialect.split(" or ")) if one.dialect else "-",
         keys if one.needs_key else f"none needed ({keys})" if keys else "none",
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
-        "yes" if one.schema else "in words",
+        "yes" if one.schema else "in words" if one.dialect else "no",
         *("yes" if able else "no" for able in (one.tools, one.seed, one.stop, one.reasoning, one.images)),
         one.files or "no",
         ", ".join(f"`{name}`" for name in one.tiers) or "-",
         "yes" if one.prices else "no",
+        f"`{one.embeddings}`" if one.embeddings else "no",
     )
     return f"| {' | '.join(told)} |"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from dfllm._core.charges import Rule
 from dfllm._core.errors import ProviderUnknown, listed, near
@@ -18,13 +18,29 @@ Signs: TypeAlias = Literal["", "google", "aws"]
 Window: TypeAlias = Literal["minute", "day"]
 
 
+class Embeds(NamedTuple):
+    """How a provider is asked for embeddings.
+
+    Attributes:
+        dialect: the wire format.
+        texts: the most texts it takes in one request.
+        tokens: the most tokens of all of them together.
+        base64: whether vectors may be asked for in base64.
+    """
+
+    dialect: str
+    texts: int = 256
+    tokens: int = 300_000
+    base64: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """One provider.
 
     Attributes:
         name: what stands before the slash in ``model=``.
-        dialect: the wire format it speaks.
+        dialect: the wire format it speaks; empty where it has no chat.
         base_url: where it is, without a trailing slash.
         key_names: environment variables that may hold the API key, the first that is set counts.
         url_names: environment variables that may hold another base URL.
@@ -49,6 +65,7 @@ class Provider:
             what the word is where none is set, as in ``"=global"``.
         identity: what stands for a user's own in keys beside its name, in place of its base URL.
         families: beginnings of models' names, and the dialect that is spoken with those models.
+        embeds: how it is asked for embeddings; None where it has none.
     """
 
     name: str
@@ -75,6 +92,7 @@ class Provider:
     places: tuple[tuple[str, tuple[str, ...]], ...] = ()
     families: tuple[tuple[str, str], ...] = ()
     identity: str = ""
+    embeds: Embeds | None = None
 
 
 _OPENAI_TIERS = ("auto", "default", "flex", "scale", "priority", "fast")
@@ -94,6 +112,7 @@ PROVIDERS: Mapping[str, Provider] = {
             strict_tools=True,
             service_tiers=_OPENAI_TIERS,
             media=OPENAI,
+            embeds=Embeds("openai-embeddings", 2_048, 300_000, base64=True),
         ),
         Provider(
             "anthropic",
@@ -113,6 +132,8 @@ PROVIDERS: Mapping[str, Provider] = {
             charges="gemini",
             prices="google",
             service_tiers=("standard", "flex", "priority"),
+            # Its limit of texts is nowhere in its reference; clients say 100.
+            embeds=Embeds("gemini-embeddings", 100),
         ),
         Provider(
             "openai-responses",
@@ -164,6 +185,7 @@ PROVIDERS: Mapping[str, Provider] = {
             service_tiers=("default", "flex", "priority", "reserved"),
             signs="aws",
             places=(("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),),
+            embeds=Embeds("openai-embeddings", 2_048, 300_000, base64=True),
         ),
         Provider(
             "mistral",
@@ -172,6 +194,8 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("MISTRAL_API_KEY",),
             seed_field="random_seed",
             media=IMAGES_ONLY,
+            # It states no limits; these are small enough for all that are told of.
+            embeds=Embeds("mistral-embeddings", 128, 16_000),
         ),
         Provider(
             "groq",
@@ -184,6 +208,7 @@ PROVIDERS: Mapping[str, Provider] = {
             requests_per="day",
             service_tiers=("auto", "on_demand", "flex", "performance"),
             media=GROQ,
+            embeds=Embeds("openai-embeddings", 2_048),
         ),
         Provider(
             "together",
@@ -192,6 +217,7 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("TOGETHER_API_KEY",),
             url_names=("TOGETHER_BASE_URL",),
             media=IMAGES_ONLY,
+            embeds=Embeds("openai-embeddings"),
         ),
         Provider(
             "fireworks",
@@ -200,6 +226,7 @@ PROVIDERS: Mapping[str, Provider] = {
             key_names=("FIREWORKS_API_KEY",),
             url_names=("FIREWORKS_BASE_URL",),
             media=IMAGES_ONLY,
+            embeds=Embeds("openai-embeddings"),
         ),
         # Its response_format knows text and json_object only, and its content parts text.
         Provider(
@@ -217,6 +244,25 @@ PROVIDERS: Mapping[str, Provider] = {
             "https://openrouter.ai/api/v1",
             key_names=("OPENROUTER_API_KEY",),
             service_tiers=("flex", "priority"),
+            embeds=Embeds("openai-embeddings"),
+        ),
+        # No chat: embeddings alone.
+        Provider(
+            "cohere",
+            "",
+            "https://api.cohere.com",
+            key_names=("CO_API_KEY", "COHERE_API_KEY"),
+            url_names=("CO_API_URL",),
+            embeds=Embeds("cohere-embeddings", 96),
+        ),
+        Provider(
+            "voyage",
+            "",
+            "https://api.voyageai.com/v1",
+            key_names=("VOYAGE_API_KEY",),
+            prices="voyageai",
+            # The tokens are those of its large models; the small ones take more.
+            embeds=Embeds("voyage-embeddings", 1_000, 120_000, base64=True),
         ),
         Provider(
             "ollama",
@@ -228,6 +274,7 @@ PROVIDERS: Mapping[str, Provider] = {
             needs_key=False,
             charges="none",
             media=OLLAMA,
+            embeds=Embeds("openai-embeddings"),
         ),
         Provider(
             "vllm",
@@ -238,6 +285,7 @@ PROVIDERS: Mapping[str, Provider] = {
             needs_key=False,
             charges="none",
             media=IMAGES_ONLY,
+            embeds=Embeds("openai-embeddings", base64=True),
         ),
         # Its base URL is given when it is started; its name alone is its identity, though its port moves.
         Provider(
@@ -250,8 +298,16 @@ PROVIDERS: Mapping[str, Provider] = {
             takes_prompt_cache_key=True,
             strict_tools=True,
             media=SIMULATOR,
+            embeds=Embeds("openai-embeddings", 2_048, base64=True),
         ),
     )
+}
+
+
+#: How a user's own server is asked for embeddings, by the dialect of its chat.
+OWN_EMBEDS: Mapping[str, Embeds] = {
+    "openai": Embeds("openai-embeddings"),
+    "gemini": Embeds("gemini-embeddings", 100),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from types import ModuleType
 
 from aiohttp import web
@@ -13,6 +14,8 @@ from .delivery import deliver
 from .desk import Desk
 from .manners import Manners
 from .replies import Reply, packed
+from .vector_desk import VectorDesk
+from .vector_wires import PATHS, VectorWire
 from .wires import ANTHROPIC, CONVERSE, GEMINI, NOTHING, ON_VERTEX, OPENAI, RESPONSES, Wire
 
 MOST_BYTES = 128 * 2**20
@@ -54,6 +57,8 @@ class _Door:
             app.router.add_post(version + _PUBLISHERS + "google/models/{id}:generateContent", self.content)
         app.router.add_post("/v1" + _PUBLISHERS + "anthropic/models/{id}:rawPredict", self.on_vertex)
         app.router.add_post("/model/{id}/converse", self.converse)
+        for path, wire in PATHS.items():
+            app.router.add_post(path, partial(self.vectors, wire))
         app.router.add_get("/_bill", self.show_bill)
         app.router.add_get("/_health", self.health)
         app.router.add_post("/_reset", self.reset)
@@ -104,6 +109,14 @@ class _Door:
             if served.seconds:
                 await asyncio.sleep(served.seconds)
             return await self.send(request, served.reply, served.seconds, wire)
+
+    async def vectors(self, wire: VectorWire, request: web.Request) -> web.StreamResponse:
+        given = {"model": request.match_info.get("id", ""), "many": "batch" if ":batch" in request.path else ""}
+        raw = await request.read()
+        with VectorDesk(self.desk).serve(raw, _authorization(request), wire, given) as served:
+            if served.seconds:
+                await asyncio.sleep(served.seconds)
+            return await self.send(request, served.reply, served.seconds, wire.wire)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         self.check_key(request)
@@ -160,7 +173,7 @@ def _wire_of(request: web.Request) -> Wire:
     for end, wire in ((":rawPredict", ON_VERTEX), ("/converse", CONVERSE)):
         if request.path.endswith(end):
             return wire
-    is_google = "x-goog-api-key" in request.headers or request.path.endswith(":generateContent")
+    is_google = "x-goog-api-key" in request.headers or request.path.endswith(("Content", "Contents"))
     return GEMINI if is_google else OPENAI
 
 

@@ -149,7 +149,7 @@ class Desk:
         outage = self.outage
         if outage is not None:
             return openai_faults.go_wrong(outage, ask, body, faults), None
-        limiter = self._limiter_of_now(wire)
+        limiter = self.limiter_of_now(wire)
         if limiter is None:
             return self._good_or_not(ask, attempt, body), None
         answer_tokens = ask.choices * ask.allowance if ask.allowance else body["usage"]["completion_tokens"]
@@ -165,7 +165,8 @@ class Desk:
         fault = faults.choose(ask.hash, attempt, ask.text)
         return openai.good(body) if fault is None else openai_faults.go_wrong(fault, ask, body, faults)
 
-    def _limiter_of_now(self, wire: Wire) -> Limiter | None:
+    def limiter_of_now(self, wire: Wire) -> Limiter | None:
+        """Return what keeps the limits that a wire has now; None where it has none."""
         limits = self.manners.limits
         if limits is not self._limits:
             self._limits = limits

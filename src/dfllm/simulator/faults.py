@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from . import luck
+from .vector_faults import VECTOR_FAULTS
 
 FAULTS: Mapping[str, str] = {
     # Refused, free.
@@ -144,8 +145,8 @@ def _parsed(fault: str) -> tuple[str, int]:
 
 def _check_names(names: Iterable[str]) -> None:
     for name in names:
-        if name not in FAULTS:
-            near = difflib.get_close_matches(name, FAULTS, n=3)
+        if name not in FAULTS and name not in VECTOR_FAULTS:
+            near = difflib.get_close_matches(name, [*FAULTS, *VECTOR_FAULTS], n=3)
             hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are {', '.join(FAULTS)}."
             raise ValueError(f"There is no fault called {name!r}. {hint}")
 

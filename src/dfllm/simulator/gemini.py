@@ -11,7 +11,9 @@ from .limiter import Verdict
 from .openai import no_model
 from .replies import Reply, packed
 from .tools import broken
+from .vectors import MODELS as VECTOR_MODELS
 
+_ALL = (*MODELS, *VECTOR_MODELS)
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -110,12 +112,12 @@ def usage(used: Mapping[str, Any]) -> dict[str, Any]:
 
 def model(name: str) -> Reply:
     """Describe one model, if it is here."""
-    return Reply(200, packed(_model(name))) if name in MODELS else no_model(name)
+    return Reply(200, packed(_model(name))) if name in _ALL else no_model(name)
 
 
 def models() -> Reply:
     """List the models."""
-    return Reply(200, packed({"models": [_model(name) for name in MODELS]}))
+    return Reply(200, packed({"models": [_model(name) for name in _ALL]}))
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -125,5 +127,5 @@ def _model(name: str) -> dict[str, Any]:
         "displayName": name.title(),
         "inputTokenLimit": 1_048_576,
         "outputTokenLimit": 65_536,
-        "supportedGenerationMethods": ["generateContent"],
+        "supportedGenerationMethods": ["embedContent"] if name in VECTOR_MODELS else ["generateContent"],
     }

@@ -10,9 +10,11 @@ from .asks import Ask
 from .limit_headers import duration
 from .limiter import Verdict
 from .replies import Delivery, Reply, packed
+from .vectors import MODELS as VECTOR_MODELS
 
 Body = dict[str, Any]
 
+_ALL = (*MODELS, *VECTOR_MODELS)
 _BORN = 1_735_689_600  # the models' birthday, 2025-01-01
 
 
@@ -67,12 +69,12 @@ def no_model(model: str) -> Reply:
 
 def model(name: str) -> Reply:
     """Describe one model, if it is here."""
-    return Reply(200, packed(_model(name))) if name in MODELS else no_model(name)
+    return Reply(200, packed(_model(name))) if name in _ALL else no_model(name)
 
 
 def models() -> Reply:
     """List the models."""
-    return Reply(200, packed({"object": "list", "data": [_model(name) for name in MODELS]}))
+    return Reply(200, packed({"object": "list", "data": [_model(name) for name in _ALL]}))
 
 
 def limited(ask: Ask, verdict: Verdict) -> Reply:
@@ -140,7 +142,7 @@ def good(
         delivery=delivery,
         billed=True,
         prompt_tokens=used["prompt_tokens"],
-        completion_tokens=used["completion_tokens"],
+        completion_tokens=used.get("completion_tokens", 0),  # vectors have none
     )
 
 

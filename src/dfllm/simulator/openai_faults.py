@@ -27,8 +27,8 @@ _BOMB_BYTES = 70 * 2**20
 
 
 def go_wrong(name: str, ask: Ask, body: Body, faults: Faults) -> Reply:
-    """Return what is sent instead of a good answer."""
-    return _FAULTS[name](ask, body, faults)
+    """Return what is sent instead of a good answer; a fault of vectors leaves an answer in words as it is."""
+    return _FAULTS[name](ask, body, faults) if name in _FAULTS else good(body)
 
 
 def _refused(status: int, message: str, kind: str = "invalid_request_error", **more: Any) -> Fault:
