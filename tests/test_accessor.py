@@ -530,6 +530,17 @@ def test_plan_counts_and_sends_nothing(bill):
     assert 1 == bill.requests
 
 
+def test_plan_takes_a_store_that_is_named_from_here(bill, tmp_path, monkeypatch):
+    """A relative path is as good as a whole one."""
+    monkeypatch.chdir(tmp_path)
+
+    with dfllm.options(store="answers.db"):
+        plan = REVIEWS.llm.plan(PROMPT, model=ECHO)
+
+    assert 0 == plan.pending
+    assert plan.missing > 0
+
+
 def test_plan_is_carried_out_as_the_call_would_be(bill):
     """Its run() gives the frame, and pays what the plan said."""
     plan = REVIEWS.llm.plan(PROMPT, model=ECHO, into="x")

@@ -263,9 +263,9 @@ def test_no_model_at_all_is_refused(refused):
     assert f"No model is named. {says}" == said
 
 
-@pytest.mark.parametrize("model", [5, "", ["simulator/echo"], b"simulator/echo"])
+@pytest.mark.parametrize("model", [5, "", {"simulator/echo"}, b"simulator/echo"])
 def test_model_of_another_kind_is_refused(refused, model):
-    """A model is text."""
+    """A model is text, or several in a list or a mapping."""
     assert refused(dfllm.OptionError, model=model).startswith(f"model={model!r} does not fit")
 
 

@@ -144,7 +144,7 @@ def test_an_interrupted_call_says_that_nothing_is_saved(monkeypatch):
         coroutine.close()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dfllm._work.loop.complete", interrupt)
+    monkeypatch.setattr("dfllm._running.loop.complete", interrupt)
 
     with pytest.raises(KeyboardInterrupt, match=r"^0 of 3 rows are done, and saved nowhere but in the partial frame"):
         CITIES.llm.complete(PROMPT, model=ECHO, cache="off")

@@ -597,3 +597,45 @@ def test_terminal_is_told_nothing_by_an_answer(form, desk):
     assert b"gone" in printed
     assert not any(code in printed.decode() for code in "\x1b\x9b")
     assert b"\xc2\x9b" in apart(*asked).stdout
+
+
+def test_several_models_have_columns_each():
+    """`-m` may be given again; the table has a pair of columns for each, and the plan a part."""
+    models = ["-m", "simulator/echo", "-m", "simulator/small"]
+
+    planned = json.loads(here("plan", "reviews.csv", "-p", "{{ review }}", *models, "--json").stdout)
+    ended = here("run", "reviews.csv", "-p", "{{ review }}", *models, "-o", "out.csv", "--json")
+
+    assert ["simulator/echo", "simulator/small"] == [one["model"] for one in planned["models"]]
+    assert (4, 2) == (planned["missing"], planned["models"][0]["missing"])
+    assert 0 == ended.exit_code, ended.output
+    made = [f"completion_{name}" for name in ("echo", "echo_error", "small", "small_error")]
+    assert ["id", "review", *made] == list(pd.read_csv("out.csv").columns)
+    assert {"simulator/echo": 2, "simulator/small": 2} == {
+        name: own["ok"] for name, own in json.loads(ended.stdout)["models"].items()
+    }
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.jsonl", "out.parquet"])
+def test_samples_are_lists_in_every_format(output):
+    """As JSON where cells are text."""
+    ended = here("run", "reviews.csv", *ECHO, "--samples", "2", "--repeats", "vary", "-o", output)
+
+    assert 0 == ended.exit_code, ended.output
+    read = {"out.csv": pd.read_csv, "out.jsonl": lambda path: pd.read_json(path, lines=True)}
+    cell = read.get(output, pd.read_parquet)(output)["completion"].iloc[0]
+    assert ['good, very "good"'] * 2 == (json.loads(cell) if isinstance(cell, str) else list(cell))
+
+
+def test_a_fallback_answers_what_failed(simulator, monkeypatch):
+    """`--fallback` names who is asked next."""
+    simulator(faults=Faults(by_text={"two": "refusal"}))
+    with Simulator() as other:
+        monkeypatch.setenv("OLLAMA_HOST", other.base_url.removesuffix("/v1"))
+
+        ended = here("run", "reviews.csv", *ECHO, "--fallback", "ollama/echo", "-o", "out.csv", "--json")
+
+    assert 0 == ended.exit_code, ended.output
+    assert {"simulator/echo": 1, "ollama/echo": 1} == {
+        name: own["ok"] for name, own in json.loads(ended.stdout)["models"].items()
+    }

@@ -397,6 +397,32 @@ def test_a_server_of_ones_own_may_speak_it(name, serve, frame):
     assert 3 == out["completion"].notna().sum()
 
 
+def test_all_dialects_answer_side_by_side(serve, frame):
+    """One call asks the same of every provider, several times, and all columns are alike."""
+    names = every_dialect.args[1]
+    started = [serve(name) for name in names]
+
+    out = frame.llm.complete("Rate {{ city }}.", model=[f"{name}/small" for name in names], schema=SCHEMA, samples=2)
+
+    assert 6 * len(names) == sum(one.bill.billed for one in started)  # some of them share a variable
+    for name in names:
+        prefix = f"completion_{name.replace('-', '_')}_small"
+        assert 3 == out[f"{prefix}_error"].isna().sum()
+        assert {2} == {len(cell) for cell in out[f"{prefix}_stars"]}
+
+
+@every_dialect
+def test_a_fallback_speaks_any_of_them(name, serve, frame, simulator):
+    """What one provider refuses another answers, whoever they are."""
+    started = serve(name)
+    refusing = simulator(faults=Faults(by_text={"Lima": "refusal"}))
+
+    out = frame.llm.complete("Where is {{ city }}?", model="simulator/small", fallback=f"{name}/small")
+
+    assert 3 == out["completion_error"].isna().sum()
+    assert (3, 1) == (refusing.bill.billed, started.bill.billed)
+
+
 def weather(city: str, unit: Literal["C", "F"] = "C") -> str:
     """Tell the weather."""
     raise AssertionError("nothing is ever called")

@@ -20,7 +20,7 @@ from dfllm._core.meter import LimitUse
 from dfllm._core.types import Failure, Response
 from dfllm._run.desk import Settled
 from dfllm._run.tally import Tally
-from dfllm._work import Ending
+from dfllm._running import Ending
 from dfllm.simulator import Faults, Simulator
 
 # The calls here warn of failed rows, which is tested elsewhere.
@@ -413,7 +413,7 @@ def test_attributes_are_documented():
     public = [name for name in vars(report.Run) if not name.startswith("_")]
 
     assert [
-        *("cached_share", "causes", "failures", "latency", "limits", "retries"),
+        *("agreement", "cached_share", "causes", "failures", "latency", "limits", "retries"),
         *("rows_per_second", "to_dict", "tokens_per_second"),
     ] == sorted(public)
     assert [] == [name for name in public if not inspect.getdoc(getattr(report.Run, name))]

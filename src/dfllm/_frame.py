@@ -148,6 +148,12 @@ def names_of(into: str, schema: Schema | None, *, details: bool, calls: bool = F
     return made
 
 
+def answers_of(names: Names, schema: Schema | None) -> Mapping[str, str]:
+    """Return the result columns by the field they hold; by the empty text where there is one answer a row."""
+    fields = [""] if schema is None or schema.single else list(schema.fields)
+    return dict(zip(fields, names.results, strict=False))  # behind them may be the calls of tools
+
+
 def check_names(frame: pd.DataFrame, names: Names, *, read: Sequence[Hashable], overwrite: bool | None) -> None:
     """Refuse what would overwrite the user's own columns.
 
@@ -185,12 +191,18 @@ class _Chunk:
 
 
 class Columns:
-    """Takes outcomes to their rows, window by window, as Arrow arrays where a window is complete."""
+    """Takes outcomes to their rows, window by window, as Arrow arrays where a window is complete.
 
-    def __init__(self, names: Names) -> None:
+    Args:
+        names: the columns.
+        lists: whether each cell of a result holds a list of values.
+    """
+
+    def __init__(self, names: Names, *, lists: bool = False) -> None:
         self._names = names
-        kinds: list[Kind] = [*names.results.values(), "text", *(DETAILS[what] for what in names.details)]
-        self._types = [_ARROW[kind] for kind in kinds]
+        results = [_ARROW[kind] for kind in names.results.values()]
+        others: list[Kind] = ["text", *(DETAILS[what] for what in names.details)]
+        self._types = [*(map(pa.list_, results) if lists else results), *(_ARROW[kind] for kind in others)]
         self._chunks: dict[int, _Chunk | list[pa.Array]] = {}
         self._starts: list[int] = []
         self._sizes: list[int] = []
@@ -315,7 +327,7 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
         return pa.array(values, kind)
     except UnicodeEncodeError:
         # A lone surrogate is legal in JSON and in Python, but no text that Arrow or a file could hold.
-        return pa.array([scrubbed(value) for value in values], kind)
+        return pa.array([scrubbed_all(value) for value in values], kind)
 
 
 def scrubbed(text: str | None) -> str | None:
@@ -325,7 +337,16 @@ def scrubbed(text: str | None) -> str | None:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def scrubbed_all(value: Any) -> Any:
+    """Return a cell, or a list of them, with texts scrubbed."""
+    if isinstance(value, list):
+        return [scrubbed_all(one) for one in value]
+    return scrubbed(value) if isinstance(value, str) else value
+
+
 def _pandas(column: pa.ChunkedArray) -> pd.Series[Any]:
+    if pa.types.is_list(column.type):
+        return pd.Series(column.to_pylist(), dtype=object)  # lists of Python's own values, whole numbers whole
     if pa.types.is_large_binary(column.type):
         return vectors_of(column)
     if not pa.types.is_large_string(column.type):

@@ -10,15 +10,19 @@ from dfllm._core.errors import OptionError
 from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
 from dfllm._run.desk import Cache
+from dfllm._run.sampling import Alike, Sampling, Varied
 from dfllm._run.settings import Limits
 
 OnError: TypeAlias = Literal["keep", "raise", "stop"]
-
+Repeats: TypeAlias = Literal["share", "vary"]
+#: One model, or several: a list, or a mapping from aliases.
+Models: TypeAlias = str | Sequence[str] | Mapping[str, str]
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "missing": ("skip", "render", "raise"),
     "cache": ("use", "retry", "only", "off", "refresh"),
     "on_error": ("keep", "raise", "stop"),
+    "repeats": ("share", "vary"),
 }
 _KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
     ("details", (bool,), "True or False"),
@@ -26,12 +30,14 @@ _KINDS: Sequence[tuple[str, tuple[type, ...], str]] = (
     ("tag", (str, type(None)), "text"),
 )
 _NOT_GIVEN = object()
+#: A row has at most so many samples: they are together in one cell.
+MOST_SAMPLES = 128
 
 
 class Options(TypedDict, total=False):
     """The options of a call, as `DataFrameLLM.complete` documents them."""
 
-    model: str | None
+    model: Models | None
     into: str
     system: str | None
     schema: Any
@@ -47,6 +53,9 @@ class Options(TypedDict, total=False):
     seed: int | None
     reasoning: str | None
     extra: Mapping[str, Any] | None
+    samples: int
+    repeats: Repeats
+    fallback: str | Sequence[str]
     cache: Cache
     missing: Missing
     on_error: OnError
@@ -73,3 +82,17 @@ def check_choices(options: Options) -> None:
         given = options.get(name, _NOT_GIVEN)
         if given is not _NOT_GIVEN and not isinstance(given, kinds):
             raise OptionError(f"{name}={given!r} does not fit; it takes {wanted}.")
+
+
+def sampling_of(options: Options) -> Sampling | None:
+    """Return what numbers the samples of rows; None where each row is asked once and equal rows share.
+
+    Raises:
+        OptionError: `samples` is no such count.
+    """
+    samples: object = options.get("samples", 1)
+    if not isinstance(samples, int) or isinstance(samples, bool) or not 1 <= samples <= MOST_SAMPLES:
+        raise OptionError(f"samples={samples!r} does not fit; it takes a whole number from 1 to {MOST_SAMPLES}.")
+    if options.get("repeats", "share") == "vary":
+        return Varied(samples)
+    return Alike(samples) if samples > 1 else None

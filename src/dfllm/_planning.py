@@ -53,9 +53,11 @@ def plan_of(
     looks = _LOOKS
     previews: list[Messages] = []
     problems: list[tuple[int, str]] = []
+    each = order.each
     for start, stop in desk.windows():
         asked = desk.rendered(start, stop)[1] if not start or len(previews) < _PREVIEWS else []
-        previews += islice((one for one in asked if not isinstance(one, Failure)), _PREVIEWS - len(previews))
+        unlike = (one for one in asked[::each] if not isinstance(one, Failure))
+        previews += islice(unlike, _PREVIEWS - len(previews))
         window = desk.prepare(start, stop)
         if looks and not estimate.learnt and any(one is not None and one.source == "store" for one in window.settled):
             looks -= 1
@@ -69,15 +71,17 @@ def plan_of(
                 continue
             if one.key is not None:
                 known.add(one.key)
+            elif place % each:
+                continue  # a row that cannot be sent is one row, however many samples it would have
             elif isinstance(one.outcome, Failure) and one.outcome.type == "Skipped":
                 skipped += 1
             else:
                 failed += 1
-                problems += [(start + place, str(one.outcome))] if len(problems) < _PREVIEWS else []
+                problems += [((start + place) // each, str(one.outcome))] if len(problems) < _PREVIEWS else []
     name = order.terms.provider.partition(" ")[0]
     return Plan(
         model,
-        rows=order.rows,
+        rows=order.rows // each,
         distinct=len(known) + len(missing),
         known=len(known),
         missing=len(missing),
@@ -85,7 +89,7 @@ def plan_of(
         failed=failed,
         previews=tuple(previews),
         problems=tuple(problems),
-        pending=pending_of(settings.store_path, sorted(missing)) if missing and order.cache != "off" else 0,
+        pending=pending_of(settings.store_path.absolute(), sorted(missing)) if missing and order.cache != "off" else 0,
         shared=shared,
         tokens_in=estimate.tokens_in(),
         tokens_out=estimate.tokens_out(),

@@ -12,11 +12,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dfllm._core.types import Failure
-from dfllm._frame import DETAILS, details_of, scrubbed
+from dfllm._frame import DETAILS, details_of, scrubbed, scrubbed_all
 from dfllm._run import loop
 from dfllm._run.desk import Settled
-from dfllm._run.engine import Engine
-from dfllm._work import Ending, Work
+from dfllm._running import Asked, Carried, Ending, Runner
 
 
 class Completion(NamedTuple):
@@ -30,6 +29,7 @@ class Completion(NamedTuple):
         details: what stands behind it (key, model, source, tokens_in, tokens_out, cost in USD, seconds, finish), if
             ``details=True``.
         calls: JSON of the tools it wants to be called; None where there are none, or none were offered.
+        model: which of several models it is from, by its alias; None where one was asked for.
     """
 
     position: int
@@ -38,17 +38,19 @@ class Completion(NamedTuple):
     error: str | None
     details: dict[str, Any] | None
     calls: str | None = None
+    model: str | None = None
 
 
 class _Teller:
     """A Sink that fills the columns and tells of each row."""
 
-    def __init__(self, work: Work, tell: Callable[[Completion], None]) -> None:
+    def __init__(self, work: Asked, tell: Callable[[Completion], None]) -> None:
         self._columns = work.columns
         self._index = work.given.index
         self._fields = tuple(work.schema.fields) if work.schema is not None and not work.schema.single else None
         self._details = work.options.get("details", False)
-        self._calls = work.order.terms.tools is not None
+        self._alias = work.alias
+        self._calls = bool(work.options.get("tools"))
         self._tell = tell
 
     def fill(self, start: int, settled: Sequence[Settled | None]) -> None:
@@ -68,15 +70,15 @@ class _Teller:
         value: Any = None
         calls: Any = None
         if one.cells is not None:
-            cells = [scrubbed(cell) if isinstance(cell, str) else cell for cell in one.cells]
+            cells = [scrubbed_all(cell) for cell in one.cells]
             calls = cells.pop() if self._calls else None
             value = cells[0] if self._fields is None else dict(zip(self._fields, cells, strict=True))
         error = scrubbed(str(one.outcome)) if isinstance(one.outcome, Failure) else None
         details = dict(zip(DETAILS, details_of(one), strict=True)) if self._details else None
-        return Completion(position, self._index[position], value, error, details, calls)
+        return Completion(position, self._index[position], value, error, details, calls, self._alias)
 
 
-def stream(work: Work, ended: Callable[[Ending], None]) -> Iterator[Completion]:
+def stream(work: Carried, ended: Callable[[Ending], None]) -> Iterator[Completion]:
     """Run the work and yield each row as it finishes.
 
     Args:
@@ -84,13 +86,13 @@ def stream(work: Work, ended: Callable[[Ending], None]) -> Iterator[Completion]:
         ended: hears how it ended, before the iterator does.
     """
     told: queue.SimpleQueue[Completion | None] = queue.SimpleQueue()
-    engine, progress = work.ready(_Teller(work, told.put))
+    engine, progress = work.ready(lambda one: _Teller(one, told.put))
     return _drained(work, engine, progress.close, told, ended)
 
 
 def _drained(
-    work: Work,
-    engine: Engine,
+    work: Carried,
+    engine: Runner,
     close: Callable[[], None],
     told: queue.SimpleQueue[Completion | None],
     ended: Callable[[Ending], None],
@@ -125,7 +127,7 @@ def _next(told: queue.SimpleQueue[Completion | None]) -> Completion | None:
             continue
 
 
-def _stop(engine: Engine, running: Future[None]) -> None:
+def _stop(engine: Runner, running: Future[None]) -> None:
     engine.interrupt()
     try:
         while not wait([running], timeout=0.1).done:
@@ -135,7 +137,7 @@ def _stop(engine: Engine, running: Future[None]) -> None:
         wait([running])
 
 
-async def astream(work: Work, ended: Callable[[Ending], None]) -> AsyncIterator[Completion]:
+async def astream(work: Carried, ended: Callable[[Ending], None]) -> AsyncIterator[Completion]:
     """Run the work and yield each row as it finishes, on any event loop."""
     here = asyncio.get_running_loop()
     told: asyncio.Queue[Completion | None] = asyncio.Queue()
@@ -144,7 +146,7 @@ async def astream(work: Work, ended: Callable[[Ending], None]) -> AsyncIterator[
         with suppress(RuntimeError):  # a loop that is closed has nobody left to tell, and the run must not mind
             here.call_soon_threadsafe(told.put_nowait, one)
 
-    engine, progress = await asyncio.to_thread(work.ready, _Teller(work, tell))
+    engine, progress = await asyncio.to_thread(work.ready, lambda one: _Teller(one, tell))
     started = time.monotonic()
     running = loop.submit(engine.run())
     running.add_done_callback(lambda _: tell(None))
@@ -174,7 +176,7 @@ async def astream(work: Work, ended: Callable[[Ending], None]) -> AsyncIterator[
     work.conclude(ending)
 
 
-async def _finished(finish: Callable[[], object], engine: Engine, *, cancelled: bool) -> None:
+async def _finished(finish: Callable[[], object], engine: Runner, *, cancelled: bool) -> None:
     """Finish in a thread, so that it is done even where the event loop is not there to see it.
 
     A loop that is left as the last thing a program does is closed together with its event loop, which cancels what

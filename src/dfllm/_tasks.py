@@ -151,6 +151,7 @@ def verdict(first: Settled, second: Settled) -> Settled:
         "live" if any(one.source == "live" for one in asked) else asked[0].source if asked else None,
         sum(times) if times else None,
         sum(costs) if asked and len(costs) == len(asked) else None,
+        max(first.by, second.by),
     )
     failed = next((one.outcome for one in both if isinstance(one.outcome, Failure)), None)
     said = [
@@ -168,7 +169,7 @@ def verdict(first: Settled, second: Settled) -> Settled:
 
 
 def _with(settled: Settled, outcome: Response | Failure, cells: tuple[str] | None) -> Settled:
-    return Settled(settled.key, outcome, cells, settled.source, settled.seconds, settled.cost)
+    return Settled(settled.key, outcome, cells, settled.source, settled.seconds, settled.cost, settled.by)
 
 
 def _sum(said: Sequence[Response], text: str) -> Response:

@@ -17,7 +17,7 @@ from dfllm import prompts
 from dfllm._core.errors import OptionError, listed, near
 from dfllm._core.tasks import INTO, Task
 from dfllm._options import Options
-from dfllm._work import Work
+from dfllm._several import call_of
 from dfllm.prompts import Worded
 from dfllm.report import remember
 
@@ -317,7 +317,7 @@ def split(make: Callable[..., Task], arguments: Sequence[Any], options: Mapping[
 
 def run(frame: pd.DataFrame, task: Task, options: Options) -> pd.DataFrame:
     """Ask, wait, and return the frame."""
-    work = Work(frame, task, options)
+    work = call_of(frame, task, options)
     ending = work.run()
     remember(ending)
     return work.conclude(ending)
@@ -325,7 +325,7 @@ def run(frame: pd.DataFrame, task: Task, options: Options) -> pd.DataFrame:
 
 async def arun(frame: pd.DataFrame, task: Task, options: Options) -> pd.DataFrame:
     """Do as `run` does, awaited from any event loop."""
-    work = Work(frame, task, options)
+    work = call_of(frame, task, options)
     ending, cancelled = await work.arun()
     remember(ending)
     if cancelled is not None:

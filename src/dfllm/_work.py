@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
 from itertools import takewhile
-from typing import NamedTuple
+from typing import cast
 
 import pandas as pd
 
@@ -18,8 +18,6 @@ from dfllm._core.errors import (
     ModelWarning,
     OptionError,
     PromptCacheWarning,
-    RowsFailed,
-    RowsFailedWarning,
     StoreError,
     TemplateError,
 )
@@ -34,14 +32,15 @@ from dfllm._core.terms import terms_of
 from dfllm._core.tools import Tool, choice_of, tools_of
 from dfllm._core.types import Failure
 from dfllm._core.warned import warn
-from dfllm._frame import Columns, cells_of, check_names, names_of
-from dfllm._options import OnError, Options, check_choices
+from dfllm._frame import Columns, answers_of, cells_of, check_names, names_of
+from dfllm._options import OnError, Options, check_choices, sampling_of
 from dfllm._planning import plan_of
-from dfllm._run import loop
 from dfllm._run.clouds import located
-from dfllm._run.desk import Desk, Order, Sink
+from dfllm._run.desk import Order, Sink
+from dfllm._run.desk_sampled import desk_of
 from dfllm._run.engine import Engine
 from dfllm._run.files import Given, prompt_text
+from dfllm._run.gathering import Count, Gather
 from dfllm._run.prices import window_of
 from dfllm._run.progress import Progress
 from dfllm._run.refreshing import concluded, refresh_of, resumed
@@ -50,50 +49,17 @@ from dfllm._run.settings import current, endpoint_of, providers
 from dfllm._run.store import Store
 from dfllm._run.store_off import NOWHERE, Off
 from dfllm._run.store_refresh import Refresh
+from dfllm._run.tallies import PlacesTally
 from dfllm._run.tally import Tally
+from dfllm._running import Answers, Carried, Ending, Runner, Sinks, concluded_by, failure_text, interruption
 from dfllm._tasks import Pairs, PairTally, doubled, halved, options_of
 from dfllm._wire.abilities import offered
 from dfllm._wire.dialects import DIALECTS, media_of, schema_part
 from dfllm._wire.media import Rules
 from dfllm._wire.providers import identity_of, normalised, split
 
-#: From this share of the rows on, a failure is about the call and not about its rows; and what to do then.
-_MANY = 0.2
-_ADVICE = {
-    "Truncated": "Over a fifth were cut at the limit of output: a larger max_tokens is a new question.",
-    "InvalidOutput": "Over a fifth do not hold what schema asks for: look at dfllm.last_run().failures.",
-}
 
-
-class Ending(NamedTuple):
-    """How a call ended.
-
-    Attributes:
-        frame: the frame with its new columns.
-        tally: what it came to.
-        model: provider and model.
-        error_column: the error column's name.
-        seconds: how long it took.
-        stopped: what ended it early; None where nothing did.
-        began: whether anything succeeded before that.
-        interrupted: whether the user ended it.
-        store: the store's path, or a word where nothing is kept.
-        tag: the user's word for the call.
-    """
-
-    frame: pd.DataFrame
-    tally: Tally
-    model: str
-    error_column: str
-    seconds: float
-    stopped: Failure | None
-    began: bool
-    interrupted: bool
-    store: str
-    tag: str | None
-
-
-class Work:
+class Work(Carried):
     """One call on one frame. Making it checks everything and sends nothing.
 
     Args:
@@ -101,12 +67,21 @@ class Work:
         prompt: the template, a path to one, or a list of roles and templates; None where rows bring all that is asked.
         options: as `DataFrameLLM.complete` takes them.
         sends: whether it will be run; a plan needs no API key.
+        alias: what its model is called among several; None where it is the only one.
 
     Raises:
         DfllmError: something does not fit; see `DataFrameLLM.complete`.
     """
 
-    def __init__(self, frame: pd.DataFrame, prompt: Given | None, options: Options, *, sends: bool = True) -> None:
+    def __init__(
+        self,
+        frame: pd.DataFrame,
+        prompt: Given | None,
+        options: Options,
+        *,
+        sends: bool = True,
+        alias: str | None = None,
+    ) -> None:
         check_choices(options)
         task = prompt if isinstance(prompt, Task) else None
         if isinstance(prompt, Task):
@@ -116,9 +91,10 @@ class Work:
         self.frame = doubled(frame) if task is not None and task.paired else frame
         self._paired = self.frame is not frame
         self.options = options
+        self.alias = alias
         self.on_error: OnError = options.get("on_error", "keep")
         self.settings = current(
-            model=options.get("model"),
+            model=cast("str | None", options.get("model")),  # of several, each has a work of its own
             budget=options.get("budget"),
             limits=options.get("limits"),
             timeout=options.get("timeout"),
@@ -131,8 +107,8 @@ class Work:
             )
         missing = options.get("missing", "skip")
         self._attached = attached_of(options)
-        given_prompt = None if prompt is None else prompt_text(prompt)
-        recipe = recipe_of(given_prompt, options.get("system"), missing, talks=bool(self._attached.messages))
+        self.prompt = None if prompt is None else prompt_text(prompt)
+        recipe = recipe_of(self.prompt, options.get("system"), missing, talks=bool(self._attached.messages))
         if any("\x00" in message.content or has_surrogate(message.content) for message in recipe.messages):
             raise TemplateError("The template holds NUL or a lone surrogate, which no provider takes.")
         self._recipe = recipe
@@ -149,18 +125,25 @@ class Work:
         )
         read = [*self._prompt.columns, *self._attached.columns]
         check_names(frame, self.names, read=read, overwrite=options.get("overwrite"))
-        self._off = runtime().off(self.settings) if options.get("cache") == "off" else None
-        self._store()  # before a provider is looked for: without a store nothing is sent
+        self.off = runtime().off(self.settings) if options.get("cache") == "off" else None
+        self.store()  # before a provider is looked for: without a store nothing is sent
         self._find_provider(sends=sends)
-        self.tally = PairTally(len(frame)) if self._paired else Tally(len(frame))
-        self.columns = Columns(self.names)
+        self.tally = self._tally(len(frame))
+        self.columns = Columns(self.names, lists=self.order.each > 1)
 
-    def _store(self) -> Store | Off:
+    def _tally(self, rows: int) -> Tally:
+        if self._paired:
+            if self.order.each > 1:
+                raise OptionError("Each row is asked in both orders here, once each: samples= does not go with that.")
+            return PairTally(rows)
+        return PlacesTally(rows) if self.order.each > 1 else Tally(rows)
+
+    def store(self) -> Store | Off:
         """Return where answers are and go. Asked for each time, as one that failed is opened anew."""
-        return self._off or runtime().store(self.settings)
+        return self.off or runtime().store(self.settings)
 
     def _find_provider(self, *, sends: bool) -> None:
-        options = self.options
+        options, sampling = self.options, sampling_of(self.options)
         asks = sends and options.get("cache") != "only"
         provider, model = split(str(self.settings.model), providers())
         if not provider.dialect:
@@ -220,7 +203,7 @@ class Work:
             ),
             self.schema,
             dialect,
-            len(self.frame),
+            len(self.frame) * (1 if sampling is None else sampling.each),
             cells_of(self.frame, self._prompt.columns),
             options.get("cache", "use"),
             stop_at_failure=self.on_error == "stop",
@@ -232,6 +215,7 @@ class Work:
             rules=rules if self._attached.columns else None,
             shows=bool(self._attached.kinds),
             bounded=lambda: all(map(rules.is_bounded, self._attached.kinds)),
+            sampling=sampling,
         )
 
     def _refresh(self) -> Refresh:
@@ -243,9 +227,9 @@ class Work:
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
-        self.order = resumed(self.order, self._refresh(), self._store(), sends=False)
+        self.resume(sends=False)
         plan = plan_of(
-            Desk(self.order, self._store()),
+            desk_of(self.order, self.store()),
             self.order,
             self.settings,
             model=self.model,
@@ -255,80 +239,106 @@ class Work:
         )
         return halved(plan) if self._paired else plan
 
-    def run(self, sink: Sink | None = None) -> Ending:
-        """Carry the call out, wait for its end and say how it ended; Ctrl-C is an ending too."""
-        engine, progress = self.ready(sink)
-        started = time.monotonic()
-        interrupted = False
-        try:
-            loop.complete(engine.run(), engine.interrupt, engine.abandon)
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            progress.close()
-        return self.ending(engine, time.monotonic() - started, interrupted=interrupted)
-
-    async def arun(self, sink: Sink | None = None) -> tuple[Ending, asyncio.CancelledError | None]:
-        """Carry the call out from any event loop; being cancelled is an ending that is to be raised again."""
-        engine, progress = await asyncio.to_thread(self.ready, sink)
-        started = time.monotonic()
-        cancelled: asyncio.CancelledError | None = None
-        try:
-            await loop.awaited(engine.run(), engine.interrupt, engine.abandon)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        finally:
-            progress.close()
-        return self.ending(engine, time.monotonic() - started, interrupted=cancelled is not None), cancelled
-
-    def ready(self, sink: Sink | None = None) -> tuple[Engine, Progress]:
+    def ready(self, sinks: Sinks | None = None) -> tuple[Engine, Progress]:
         """Return the engine and the progress bar of a run that has not begun."""
-        self.order = resumed(self.order, self._refresh(), self._store(), sends=True)
+        self.resume(sends=True)
         progress = Progress(self.tally, self.model, shown=self.settings.progress)
-        engine = engine_for(
+        sink: Sink = self.columns if sinks is None else sinks(self)
+        if isinstance(self.tally, PlacesTally):
+            stop = self.on_error == "stop"
+            sink = Count(sink, [self.tally], lambda: engine.stop_at_failure() if stop else None)
+        engine = self.engine(self.rows_of(sink), progress.update)
+        self.check_missing()
+        return engine, progress
+
+    def resume(self, *, sends: bool) -> None:
+        """Note from when on answers count; where something is to be sent, that is on disk before."""
+        self.order = resumed(self.order, self._refresh(), self.store(), sends=sends)
+
+    def engine(self, sink: Sink, changed: Callable[[], None], *, shared: str | None = None) -> Engine:
+        """Return the engine of a run that has not begun.
+
+        Args:
+            sink: where outcomes go.
+            changed: called when something was counted.
+            shared: the id of the run that it shares with other engines; None where it has one of its own.
+        """
+        return engine_for(
             self.order,
             self._endpoint,
             self.settings,
-            sink=self._sink(sink or self.columns),
+            sink=sink,
             tally=self.tally,
-            changed=progress.update,
+            changed=changed,
             price_as=self._price_as,
-            store=self._store(),
+            store=self.store(),
+            shared=shared,
         )
+
+    def check_missing(self) -> None:
+        """Refuse a missing value where the call is to be refused for it."""
         if self.options.get("missing") == "raise":
             self._refuse_missing()
-        return engine, progress
 
-    def _sink(self, sink: Sink) -> Sink:
-        return Pairs(sink, self.tally) if isinstance(self.tally, PairTally) else sink
+    def rows_of(self, sink: Sink) -> Sink:
+        """Return what takes an engine's outcomes and passes those of whole rows on to a sink."""
+        if self._paired:
+            return Pairs(sink, self.tally if isinstance(self.tally, PairTally) else PairTally(0))
+        return Gather(sink, self.order.each) if self.order.each > 1 else sink
 
     def _refuse_missing(self) -> None:
-        desk = Desk(self.order, self._store())
+        desk = desk_of(self.order, self.store())
         for start, stop in desk.windows():
             for place, one in enumerate(desk.rendered(start, stop)[1], start):
                 if isinstance(one, Failure) and one.type == "Skipped":
                     place //= 1 + self._paired
                     raise TemplateError(f"Row {place}: {one.reason}, and missing='raise'. Nothing was sent.")
 
-    def ending(self, engine: Engine, seconds: float, *, interrupted: bool) -> Ending:
-        """Return how the run that this engine made came to its end."""
-        live = engine.live
+    def ending(self, engine: Runner, seconds: float, *, interrupted: bool, frame: pd.DataFrame | None = None) -> Ending:
+        """Return how the run that this engine made came to its end.
+
+        Args:
+            engine: the engine.
+            seconds: how long it took.
+            interrupted: whether the user ended it.
+            frame: what the columns are put into; None is the user's frame.
+        """
+        live = cast("Engine", engine).live
         stopped = live.stopped if live is not None else None
-        if self.order.cache == "refresh" and not interrupted and stopped is None:
-            with suppress(StoreError):  # it goes on where it was, then
-                concluded(self.order, self._refresh(), self._store(), self.tally.errors)
+        if not interrupted and stopped is None:
+            self.refreshed(self.tally.errors)
+        frame = self.columns.frame(self.given if frame is None else frame)
+        began = live is not None and live.succeeded
+        return self.ended(frame, seconds, stopped=stopped, began=began, interrupted=interrupted)
+
+    def ended(
+        self, frame: pd.DataFrame, seconds: float, *, stopped: Failure | None, began: bool, interrupted: bool
+    ) -> Ending:
+        """Return an ending with what is known of it here."""
         return Ending(
-            frame=self.columns.frame(self.given),
+            frame=frame,
             tally=self.tally,
             model=self.model,
             error_column=self.names.error,
             seconds=seconds,
             stopped=stopped,
-            began=live is not None and live.succeeded,
+            began=began,
             interrupted=interrupted,
-            store=NOWHERE if self._off else str(self.settings.store_path),
+            store=NOWHERE if self.off else str(self.settings.store_path),
             tag=self.options.get("tag"),
+            answers=Answers(
+                self.alias or self.model,
+                answers_of(self.names, self.schema),
+                self.names.error,
+                text=self.schema is None,
+            ),
         )
+
+    def refreshed(self, errors: Counter[str]) -> None:
+        """Note that a refresh came to its own end, and with which errors."""
+        if self.order.cache == "refresh":
+            with suppress(StoreError):  # it goes on where it was, then
+                concluded(self.order, self._refresh(), self.store(), errors)
 
     def conclude(self, ending: Ending) -> pd.DataFrame:
         """Return the frame, or raise what the ending and `on_error` call for; failed rows give one warning.
@@ -338,20 +348,21 @@ class Work:
             RunStopped: it was stopped before anything succeeded, or `on_error` asks for an exception.
             StoreError: the store failed before anything succeeded.
         """
-        tally, stopped = ending.tally, ending.stopped
-        done = f"{tally.done - tally.errors['Cancelled']:,} of {tally.rows:,} rows are done"
-        if ending.interrupted and self._off is not None:
-            raise KeyboardInterrupt(f"{done}, and saved nowhere but in the partial frame, dfllm.last_run().frame")
+        stopped = ending.stopped
         if ending.interrupted:
-            raise KeyboardInterrupt(
-                f"{done} and saved; run again to go on. The partial frame is dfllm.last_run().frame"
-            )
+            raise interruption(ending, saved=ending.saved)
         if stopped is not None and not ending.began:
             if stopped.type == "StoreError":
                 raise StoreError(stopped.reason)
             kind = STOPS.get(stopped.type)
             if kind is not None:
-                raise kind(self._explained(stopped), frame=ending.frame, failure=stopped)
+                raise kind(self.explained(stopped), frame=ending.frame, failure=stopped)
+        self.remark()
+        return concluded_by(self.on_error, ending, failure_text(ending))
+
+    def remark(self) -> None:
+        """Warn of what went otherwise than was asked, but for rows that failed."""
+        tally = self.tally
         if tally.other_models:
             others = ", ".join(f"{model} {count:,}" for model, count in tally.other_models.most_common(3))
             said = f"{self.model} was asked, and other models answered: {others}. The answers are kept."
@@ -360,19 +371,9 @@ class Work:
             missed = caching_advice(self._shared, tally.asked, tally.tokens_in, tally.tokens_cached)
             if missed is not None:
                 warn(missed, PromptCacheWarning)
-        if not tally.failed:
-            return ending.frame
-        worst = ", ".join(f"{kind} {count:,}" for kind, count in tally.errors.most_common(4))
-        said = f"{tally.failed:,} of {tally.rows:,} rows have no answer ({worst}); see {ending.error_column!r}."
-        if stopped is not None:
-            said += f" The run was stopped early: {stopped.type}: {stopped.reason}. Run again to go on."
-        said += "".join(f" {what}" for kind, what in _ADVICE.items() if tally.errors[kind] > _MANY * tally.rows)
-        if self.on_error != "keep":
-            raise RowsFailed(said, frame=ending.frame, failure=stopped)
-        warn(said, RowsFailedWarning)
-        return ending.frame
 
-    def _explained(self, stopped: Failure) -> str:
+    def explained(self, stopped: Failure) -> str:
+        """Return what is said of a run that was stopped before anything succeeded."""
         known = self.tally.known
         said = f"{self.model}: {stopped}. The run was stopped"
         said += f"; {known:,} rows were known, see .frame." if known else " before any row was answered."

@@ -17,14 +17,14 @@ from dfllm._core.tasks import Task
 from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
 from dfllm._embeds import FrameEmbeds, SeriesEmbeds
-from dfllm._options import OnError, Options
+from dfllm._options import Models, OnError, Options, Repeats
 from dfllm._run.desk import Cache
 from dfllm._run.files import Given
 from dfllm._run.settings import Limits
 from dfllm._series_verbs import SeriesVerbs
+from dfllm._several import call_of
 from dfllm._stream import Completion, astream, stream
 from dfllm._verbs import Verbs, spell_out
-from dfllm._work import Work
 from dfllm.report import remember
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,7 +46,7 @@ class DataFrameLLM(Verbs, FrameEmbeds):
         self,
         prompt: Given | None = None,
         *,
-        model: str | None = None,
+        model: Models | None = None,
         into: str = "completion",
         system: str | None = None,
         schema: Any = None,
@@ -62,6 +62,9 @@ class DataFrameLLM(Verbs, FrameEmbeds):
         seed: int | None = None,
         reasoning: str | None = None,
         extra: Mapping[str, Any] | None = None,
+        samples: int = 1,
+        repeats: Repeats = "share",
+        fallback: str | Sequence[str] = (),
         cache: Cache = "use",
         missing: Missing = "skip",
         on_error: OnError = "keep",
@@ -82,7 +85,8 @@ class DataFrameLLM(Verbs, FrameEmbeds):
             prompt: jinja2 text whose variables are the frame's columns (``row["any label"]`` where a label is no
                 identifier), a path to a ``.j2`` file, a list of ``{"role", "content"}`` templates, or what a function
                 of `dfllm.prompts` returns. It may be left out where `messages` says all.
-            model: provider and model, as in ``"openai/gpt-mini"``; else that of `dfllm.configure` or ``DFLLM_MODEL``.
+            model: provider and model, as in ``"openai/gpt-mini"``; else that of `dfllm.configure` or ``DFLLM_MODEL``. A
+                list, or a mapping from aliases to models, asks each of them, into columns ``f"{into}_{alias}"``.
             into: name of the new column; errors go to ``f"{into}_error"``.
             system: a template for the system message.
             schema: what each answer must hold: a list of labels, a pydantic model, a mapping of fields to types, or a
@@ -103,6 +107,10 @@ class DataFrameLLM(Verbs, FrameEmbeds):
             seed: the provider's sampling seed.
             reasoning: the provider's reasoning effort, such as ``"low"``.
             extra: further fields of the request's body, as the provider names them.
+            samples: how often each row is asked, up to 128; with more than 1 each result column holds lists of so many
+                values, and the row is an error if one of them failed.
+            repeats: ``"share"`` asks equal rows once; ``"vary"`` gives the i-th of equal rows its own i-th answer.
+            fallback: models asked in order for rows that failed for good with the one before.
             cache: ``"use"`` takes stored answers; ``"retry"`` takes them and asks again where an error was stored;
                 ``"only"`` sends nothing; ``"off"`` takes none and keeps none, so that nothing but amounts is on disk;
                 ``"refresh"`` asks everything anew, and the old answers stand until the new ones are there.
@@ -145,7 +153,7 @@ class DataFrameLLM(Verbs, FrameEmbeds):
             ['Where is Oslo?', 'Where is Lima?']
         """
         options = {name: value for name, value in locals().items() if name not in ("self", "prompt")}
-        work = Work(self._frame, prompt, Options(**options))  # type: ignore[typeddict-item]  # named just above
+        work = call_of(self._frame, prompt, Options(**options))  # type: ignore[typeddict-item]  # named just above
         ending = work.run()
         remember(ending)
         return work.conclude(ending)
@@ -165,7 +173,7 @@ class DataFrameLLM(Verbs, FrameEmbeds):
             >>> asyncio.run(df.llm.acomplete("{{ city }}?", model="simulator/echo"))["completion"].tolist()
             ['Oslo?']
         """
-        work = Work(self._frame, prompt, options)
+        work = call_of(self._frame, prompt, options)
         ending, cancelled = await work.arun()
         remember(ending)
         if cancelled is not None:
@@ -188,7 +196,7 @@ class DataFrameLLM(Verbs, FrameEmbeds):
         """
         if isinstance(prompt, Task):
             options = {"into": prompt.into, **options}
-        plan = Work(self._frame, prompt, options, sends=False).plan()
+        plan = call_of(self._frame, prompt, options, sends=False).plan()
         run = functools.partial(self.complete, prompt, **options)
         return Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__ if name != "run"}, run=run)
 
@@ -206,7 +214,7 @@ class DataFrameLLM(Verbs, FrameEmbeds):
             >>> [(one.label, one.value) for one in df.llm.iter_completions("{{ city }}!", model="simulator/echo")]
             [('a', 'Oslo!')]
         """
-        return stream(Work(self._frame, prompt, options), remember)
+        return stream(call_of(self._frame, prompt, options), remember)
 
     def aiter_completions(self, prompt: Given | None = None, **options: Unpack[Options]) -> AsyncIterator[Completion]:
         """Do as `iter_completions` does, on any event loop.
@@ -222,7 +230,7 @@ class DataFrameLLM(Verbs, FrameEmbeds):
             >>> asyncio.run(cities())
             ['Oslo!']
         """
-        return astream(Work(self._frame, prompt, options), remember)
+        return astream(call_of(self._frame, prompt, options), remember)
 
     async def aplan(self, prompt: Given | None = None, **options: Unpack[Options]) -> Plan:
         """Do as `plan` does, without holding up the event loop.

@@ -21,6 +21,7 @@ from dfllm._cli.saying import FAILED_ROWS, INTERRUPTED, Commands, Screen, fail, 
 from dfllm._cli.simulate import simulate
 from dfllm._cli.store import store
 from dfllm._cli.verbs import verb_commands
+from dfllm._core.aliases import aliases_of
 from dfllm._core.controls import visible
 from dfllm._core.errors import RowsFailed, RunStopped
 from dfllm._core.schema import schema_of
@@ -169,6 +170,8 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         raise click.UsageError("Missing option '-p' / '--prompt', or '--messages' where rows bring all.")
     options = {name: value for name, value in given.items() if name not in _OURS}
     limits = {name: given[name] for name in ("concurrency", "rpm", "tpm") if given[name] is not None}
+    models = given["model"]
+    options["model"] = None if not models else models[0] if len(models) == 1 else list(models)
     for name in ("images", "files"):
         options[name] = list(given[name]) or None
     if given["budget"] is not None:
@@ -210,10 +213,7 @@ def _carry_out(given: Mapping[str, Any], *, as_json: bool) -> None:
     if target.path is not None and given["in_place"] and source.stamp != _stamp(target.path):
         saved = _saved("Run again: what was answered costs nothing.")
         fail(f"{target} was changed meanwhile and is left as it is. {saved}")
-    asked = given["prompt"].schema if isinstance(given["prompt"], Task) else given["schema"]
-    schema = None if asked is None else schema_of(asked)
-    made = names_of(given["into"], schema, details=given["details"], calls=bool(given["tools"])).all
-    _deliver(target, source.table, done.frame, made, raw=given["raw_cells"])
+    _deliver(target, source.table, done.frame, _made(given), raw=given["raw_cells"])
     _report(as_json=as_json, quiet=given["progress"] is False, to_stderr=target.path is None)
     if interrupted:
         known = f"{facts['ok']:,} of {facts['rows']:,} rows have their answers, {_saved('saved and ', '')}written"
@@ -221,6 +221,19 @@ def _carry_out(given: Mapping[str, Any], *, as_json: bool) -> None:
         fail(f"interrupted; {known}. {_saved('Run again to go on.')}", INTERRUPTED)
     if facts["failed"] or facts["stopped"]:
         raise click.exceptions.Exit(FAILED_ROWS)
+
+
+def _made(given: Mapping[str, Any]) -> list[str]:
+    """Return the columns that a run makes."""
+    asked = given["prompt"].schema if isinstance(given["prompt"], Task) else given["schema"]
+    schema = None if asked is None else schema_of(asked)
+    aliases = aliases_of(given["model"]) if len(given["model"]) > 1 else None
+    intos = [given["into"]] if aliases is None else [f"{given['into']}_{alias}" for alias in aliases]
+    return [
+        name
+        for into in intos
+        for name in names_of(into, schema, details=given["details"], calls=bool(given["tools"])).all
+    ]
 
 
 @contextmanager
@@ -297,7 +310,13 @@ def _say_plan(given: Mapping[str, Any], *, as_json: bool) -> None:
     if not as_json:
         click.echo(visible(str(made)))
         return
+    click.echo(line(_planned(made)))
+
+
+def _planned(made: dfllm.Plan) -> dict[str, Any]:
+    """Return a plan as plain values."""
     facts = {name: getattr(made, name) for name in made.__dataclass_fields__ if name != "run"}
+    facts["models"] = [_planned(one) for one in made.models]
     facts["previews"] = [
         [{"role": message.role, "content": message.content} for message in messages] for messages in made.previews
     ]
@@ -307,7 +326,7 @@ def _say_plan(given: Mapping[str, Any], *, as_json: bool) -> None:
         found = facts.pop(name)
         usd = None if found is None else {kind: nano and nano / 1e9 for kind, nano in found._asdict().items()}
         facts[f"{name}_usd"] = usd
-    click.echo(line(facts))
+    return facts
 
 
 for _verb in verb_commands(_carry_out, _say_plan):

@@ -1,8 +1,4 @@
-"""The run report: what a call came to, as a line, as a mapping, and as HTML that needs no script and no style sheet.
-
-An untrusted notebook drops ``<style>``, ``<script>`` and ``<svg>``; inline styles, tables and ``<details>`` stay. All
-text is escaped: model output is data, wherever it is shown.
-"""
+"""The run report: what a call came to, as a line, as a mapping, and as a page."""
 
 from __future__ import annotations
 
@@ -10,64 +6,21 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
+from dfllm import _comparing
 from dfllm._core.budget import dollars
 from dfllm._core.controls import visible
 from dfllm._core.meter import LimitUse
-from dfllm._run.tally import Latency
-from dfllm._work import Ending
+from dfllm._report_page import PAGE
+from dfllm._run.gathering import type_in
+from dfllm._run.tally import Latency, Tally
+from dfllm._running import Answers, Ending
 
 #: A page is to stay below 10 kB; so much of it is for kinds of errors, each a row with one example.
 _ERRORS_BYTES = 6_000
 _ROW_BYTES = 150
-
-_PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-    """\
-<div style="font-family:system-ui,sans-serif;font-size:13px;color:inherit;background:transparent;line-height:1.5">
-<div><b>dfllm run</b> · {{ model }} · {{ state }} · {{ seconds }}</div>
-<table style="border-collapse:collapse;margin:4px 0;color:inherit;background:transparent">
-<tr>
-{% for name, value, colour in counts %}
-<td style="padding:2px 14px 2px 0;text-align:left"><span style="color:{{ colour }};font-weight:600;font-size:15px">\
-{{ value }}</span><br>{{ name }}</td>
-{% endfor %}
-</tr>
-</table>
-{% if rows %}
-<div style="display:flex;width:320px;height:8px;background:rgba(128,128,128,.25)">
-{% for name, value, colour in bar %}
-<div title="{{ name }}" style="width:{{ value }}%;background:{{ colour }}"></div>
-{% endfor %}
-</div>
-{% endif %}
-<div style="opacity:.8">{{ sent }}{% if paid %} · {{ paid }}{% endif %}</div>
-{% if saved %}
-<div style="opacity:.8">{{ saved }}</div>
-{% endif %}
-{% if speed %}
-<div style="opacity:.8">{{ speed }}</div>
-{% endif %}
-{% if unsure %}
-<div style="color:#b26a00">{{ unsure }}</div>
-{% endif %}
-{% if errors %}
-<details><summary>{{ failed }} rows without an answer</summary>
-<table style="border-collapse:collapse;color:inherit;background:transparent">
-{% for count, text in errors %}
-<tr><td style="padding:1px 10px 1px 0;text-align:right;vertical-align:top">{{ count }}</td>\
-<td style="text-align:left;white-space:pre-wrap">{{ text }}</td></tr>
-{% endfor %}
-{% if more %}
-<tr><td></td><td>{{ more }} kinds more; see .failures</td></tr>
-{% endif %}
-</table></details>
-{% endif %}
-<div style="opacity:.6;font-size:11px">store: {{ store }}</div>
-</div>"""
-)
 
 
 class Run:
@@ -87,7 +40,7 @@ class Run:
 
         Returns:
             One row per failed row, in the frame's order and under its index: ``position`` in the frame (from 0),
-            ``type`` and ``error``. Skipped rows are no failures.
+            ``type`` and ``error``, and ``model`` where several were asked. Skipped rows are no failures.
 
         Example:
             >>> import pandas as pd, dfllm
@@ -95,15 +48,62 @@ class Run:
             >>> len(dfllm.last_run().failures)
             0
         """
-        errors = enumerate(self.frame[self._ending.error_column].tolist())
-        failed = [(place, one) for place, one in errors if isinstance(one, str) and not one.startswith("Skipped:")]
-        positions = np.array([place for place, _ in failed], dtype="int64")
-        found = {
-            "position": pd.Series(positions),
-            "type": pd.Series([one.partition(":")[0] for _, one in failed], dtype="str"),
-            "error": pd.Series([one for _, one in failed], dtype="str"),
-        }
-        return pd.DataFrame(found).set_axis(self.frame.index.take(positions))
+        asked = self._compared
+        found: dict[str, Any] = {"position": [], "type": [], "error": [], "model": []}
+        errors = [(one.name, self.frame[one.error].tolist()) for one in asked]
+        for place in range(len(self.frame)):
+            for name, texts in errors:
+                text = texts[place]
+                if isinstance(text, str) and not text.startswith("Skipped:"):
+                    for what, value in zip(found, (place, type_in(text), text, name), strict=True):
+                        found[what].append(value)
+        positions = np.array(found.pop("position"), dtype="int64")
+        if len(asked) == 1:
+            del found["model"]
+        texts_of = {name: pd.Series(values, dtype="str") for name, values in found.items()}
+        return pd.DataFrame({"position": pd.Series(positions), **texts_of}).set_axis(self.frame.index.take(positions))
+
+    @property
+    def _compared(self) -> list[Answers]:
+        """Where the answers of each model stand; once where later models only fill in."""
+        answers = [
+            ending.answers or Answers(ending.model, {}, ending.error_column, text=True)
+            for ending in self._ending.parts or (self._ending,)
+        ]
+        return list({one.error: one for one in answers[::-1]}.values())[::-1]
+
+    def agreement(self, against: str | Mapping[str, str] | None = None) -> pd.DataFrame:
+        """Compare the answers of several models, or of each with a column that has the right ones.
+
+        Answers are compared where both sides have one: text without the blanks around it, numbers by their value. With
+        samples, each is compared with the other side's sample of that number. Kappa is Cohen's, which is 1 for full
+        agreement and 0 for what chance would give: (p_o - p_e) / (1 - p_e), where p_o is the share of equal answers and
+        p_e what it would be if both sides drew theirs by chance, each as often as it gave them (Cohen 1960, "A
+        coefficient of agreement for nominal scales", Educational and Psychological Measurement 20(1), 37-46). It is
+        missing for free text, and where both sides always gave one and the same answer.
+
+        Args:
+            against: a column of the frame; for a schema of fields a mapping from fields to columns. None compares the
+                models with each other.
+
+        Returns:
+            A new frame with a row for each two models, ``first second compared share kappa``, or for each model,
+            ``model compared accuracy kappa``; with a schema of fields a row for each ``field``.
+
+        Raises:
+            OptionError: there is nothing to compare, or no such column.
+
+        Example:
+            >>> import pandas as pd, dfllm
+            >>> df = pd.DataFrame({"city": ["Oslo", "Lima"]})
+            >>> models = {"one": "simulator/echo", "two": "simulator/small"}
+            >>> df = df.llm.complete("{{ city }}", model=models)
+            >>> dfllm.last_run().agreement()["compared"].tolist()
+            [2]
+        """
+        if against is None:
+            return _comparing.between(self.frame, self._compared)
+        return _comparing.with_column(self.frame, self._compared, against)
 
     @property
     def causes(self) -> list[tuple[int, str]]:
@@ -143,7 +143,7 @@ class Run:
             ``requests``, ``tokens`` and ``output`` a minute, each None where no limit is known; ``source``, which is
             who said so (``"given"`` by you, ``"stated"`` by headers, ``"found"`` by refusals); ``share``, how much of
             the tightest was used; ``refusals``, answers that said 429; ``held_seconds``, how long sending was held
-            because of them. None where nothing was sent.
+            because of them. None where nothing was sent, and where several models were asked: each has its own.
         """
         return self._ending.tally.limits
 
@@ -210,6 +210,7 @@ class Run:
             "retries": dict(tally.retries),
             "stopped": None if ending.stopped is None else str(ending.stopped),
             "store": ending.store,
+            **({"models": {part.model: _own(part.tally) for part in ending.parts}} if ending.parts else {}),
         }
 
     def _state(self) -> str:
@@ -225,6 +226,7 @@ class Run:
         parts += [self._unsure()] if facts["maybe_billed"] else []
         parts += [*self._saved(), f"{facts['seconds']:.1f} s", *self._speed()]
         parts += [self._retried()] if facts["retries"] else []
+        parts += [f"{name} {own['ok']:,} ok" for name, own in facts.get("models", {}).items()]
         return visible(f"Run({facts['model']}, {facts['state']}: {', '.join(parts)})")
 
     def _tokens(self) -> str:
@@ -285,6 +287,15 @@ class Run:
             shown.append((f"{count:,}", example))
         return shown
 
+    def _by_model(self) -> list[list[str]]:
+        """Return the counts of each model as a table; nothing where one was asked."""
+        models = self.to_dict().get("models", {})
+        rows = [["model", "ok", "failed", "known", "sent", "cost"]] if models else []
+        for name, own in models.items():
+            cost = "unknown" if own["cost_usd"] is None else f"${own['cost_usd']:.4f}"
+            rows.append([name, *(f"{own[what]:,}" for what in ("ok", "failed", "known", "sent")), cost])
+        return rows
+
     def _repr_html_(self) -> str:
         ending, tally = self._ending, self._ending.tally
         green, red, blue, grey = "#2e7d32", "#c62828", "#1565c0", "#757575"
@@ -292,7 +303,7 @@ class Run:
         bar = [("new", tally.ok - known, green), ("known", known, blue), ("failed", tally.failed, red)]
         unsure = self._unsure() if tally.unsure else ""
         errors = self._errors()
-        return _PAGE.render(
+        return PAGE.render(
             model=ending.model,
             state=self._state(),
             seconds=f"{ending.seconds:.1f} s",
@@ -313,9 +324,21 @@ class Run:
             unsure=unsure,
             failed=f"{tally.failed:,}",
             errors=errors,
+            models=self._by_model(),
             more=len(tally.causes) - len(errors),
             store=ending.store,
         )
+
+
+def _own(tally: Tally) -> dict[str, Any]:
+    """Return what stands for one model in the report of several."""
+    return {
+        "ok": tally.ok,
+        "failed": tally.failed,
+        "known": tally.known,
+        "sent": tally.asked,
+        "cost_usd": None if tally.unpriced else tally.cost / 1e9,
+    }
 
 
 def _seconds(seconds: float) -> str:

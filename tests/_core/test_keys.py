@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfllm._core.keys import WIRE_ONLY, canonical, key_from, key_of, keyer, text_of
+from dfllm._core.keys import WIRE_ONLY, canonical, key_from, key_of, keyer, sampler, text_of
 from dfllm._core.types import Message, Request, Terms
 
 TERMS = Terms("openai", "openai", "gpt-mini")
@@ -91,6 +91,29 @@ def test_key_is_read_as_42_characters():
     assert 42 == len(text)
     assert text.startswith("k1")
     assert set(text[2:]) <= set(string.hexdigits.lower())
+
+
+def test_sample_0_is_the_question_itself():
+    """Whoever asks for one answer and whoever asks for many have the first in common."""
+    assert [keyer(TERMS)(ASK)] == sampler(TERMS)(ASK, [0])
+
+
+def test_keys_of_samples_are_the_same_for_ever():
+    """They stand in people's stores, too."""
+    keys = sampler(replace(TERMS, temperature=0.5))(ASK, [1, 2])
+
+    assert ["k1cdbe36756da317a3ed9a80cefe78c9fd5bd5ffe7", "k11f5e20ec6e07edb8652248d8deb1c86c1cc5a875"] == [
+        text_of(key) for key in keys
+    ]
+
+
+@given(st.lists(st.integers(0, 10**6), unique=True, max_size=20))
+def test_every_sample_has_a_key_of_its_own(samples):
+    """Whatever their order, and whatever others are asked for."""
+    keys = sampler(TERMS)(ASK, samples)
+
+    assert len(samples) == len(set(keys))
+    assert keys == [key for sample in samples for key in sampler(TERMS)(ASK, [sample])]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), texts), max_size=4), st.data())

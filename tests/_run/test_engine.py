@@ -9,8 +9,8 @@ import pytest
 
 from dfllm._core.errors import StoreError
 from dfllm._core.types import Failure
-from dfllm._run import engine as module
 from dfllm._run import loop
+from dfllm._run.desk import Desk
 from dfllm._run.runtime import engine_for, runtime
 from dfllm._run.settings import current
 from dfllm._run.store import Entry, Store
@@ -403,7 +403,7 @@ def test_others_answers_that_cannot_be_read_are_the_stores_failure(simulator, mo
     run.store.claim(keys, "another run").result(10)
     running = run.start()
     until(lambda: len(run.engine._held) == len(run.keys()))
-    monkeypatch.setattr(module.Desk, "answered", _raising)
+    monkeypatch.setattr(Desk, "answered", _raising)
     run.store.save(entries(keys), "another run").result(10)
     running.result(20)
 

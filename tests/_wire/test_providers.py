@@ -148,3 +148,10 @@ def test_wherever_a_cloud_is_its_identity_is_its_name():
 def test_some_providers_speak_otherwise_with_some_models(model, dialect):
     """The beginning of the name says which."""
     assert dialect == split(model, PROVIDERS)[0].dialect
+
+
+def test_who_has_embeddings_is_known():
+    """Nobody gets or loses them by a slip in a row."""
+    without = {name for name, provider in PROVIDERS.items() if provider.embeds is None}
+
+    assert {"anthropic", "openai-responses", "vertex", "bedrock", "deepseek", "xai"} == without

@@ -77,7 +77,7 @@ def test_models_are_listed_and_found():
     """Each model in the list can be asked for by its name; another one cannot."""
     listed = json.loads(openai.models().body)["data"]
 
-    assert ["small", "large", "echo", "embed-small", "embed-large"] == [model["id"] for model in listed]
+    assert ["small", "large", "moody", "echo", "embed-small", "embed-large"] == [model["id"] for model in listed]
     assert listed == [json.loads(openai.model(model["id"]).body) for model in listed]
     assert 404 == openai.model("gpt").status
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import click
 
+from dfllm._options import MOST_SAMPLES
 from dfllm._tables import KINDS
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -105,7 +106,16 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
         {"metavar": "TEXT|FILE.j2|@FILE", "callback": read_template},
         "The prompt: a template whose variables are the columns, or a file with one. --messages may do without.",
     ),
-    (["-m", "--model"], {"metavar": "PROVIDER/MODEL"}, "Whom to ask; else DFLLM_MODEL."),
+    (
+        ["-m", "--model"],
+        {"multiple": True, "metavar": "PROVIDER/MODEL"},
+        "Whom to ask; else DFLLM_MODEL. Given again, each model gets columns of its own, such as NAME_gpt_mini.",
+    ),
+    (
+        ["--fallback"],
+        {"multiple": True, "metavar": "PROVIDER/MODEL"},
+        "A model for the rows that the one before could not answer. May be given again.",
+    ),
     (
         ["-o", "--output"],
         {"metavar": "OUTPUT"},
@@ -163,6 +173,16 @@ _ROWS: Sequence[tuple[Sequence[str], dict[str, Any], str]] = (
     (["--max-tokens"], {"type": int, "metavar": "N"}, "The most output tokens, reasoning included."),
     (["--temperature"], {"type": float, "metavar": "X"}, "Sampling temperature."),
     (["--seed"], {"type": int, "metavar": "N"}, "The provider's sampling seed."),
+    (
+        ["--samples"],
+        {"type": click.IntRange(1, MOST_SAMPLES), "default": 1, "show_default": True, "metavar": "N"},
+        "How often each row is asked; with more than 1 a cell holds a list.",
+    ),
+    (
+        ["--repeats"],
+        {"type": click.Choice(["share", "vary"]), "default": "share", "show_default": True},
+        "share: equal rows are asked once. vary: each of them gets an answer of its own.",
+    ),
     (["--reasoning"], _WORD, "The provider's reasoning effort, such as low."),
     (
         ["--extra"],

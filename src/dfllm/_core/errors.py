@@ -145,7 +145,11 @@ class RowsFailedWarning(DfllmWarning):
 
 
 class ModelWarning(DfllmWarning):
-    """Another model answered than was asked for; given once a run, with the counts."""
+    """Another model answered than was asked for, a fallback among them; given once a run, with the counts."""
+
+
+class SamplesWarning(DfllmWarning):
+    """The samples of a row may be equal, for what goes with each of them; given once a call."""
 
 
 class AccessorWarning(DfllmWarning):

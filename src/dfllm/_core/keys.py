@@ -5,6 +5,10 @@ A key is the first 20 bytes of SHA-256 over two lines of canonical JSON, what a 
     {"dialect":"openai","model":"...","provider":"...","v":1}
     [["user","..."]]
 
+Where a row is asked several times, each sample but the first has a third line, and sample 0 is the question itself:
+
+    {"sample":1}
+
 Terms at their default are left out, so a field that is added later leaves old keys alone. Never in it: API keys,
 timeouts, limits, live or batch, and what only helps a question on its way (`WIRE_ONLY`). People see a key as ``k1``
 and 40 hex digits.
@@ -15,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 
 import msgspec
@@ -62,12 +66,7 @@ def keyer(terms: Terms) -> Callable[[Messages], Key]:
 
     The terms are hashed once and the hash's state is copied for each row.
     """
-    said = {
-        field.name: value
-        for field in fields(terms)
-        if field.name not in WIRE_ONLY and (value := getattr(terms, field.name)) != field.default
-    }
-    start = hashlib.sha256(canonical({**said, "v": VERSION}).encode() + b"\n")
+    start = _begun(terms)
 
     def key(messages: Messages) -> Key:
         state = start.copy()
@@ -75,3 +74,31 @@ def keyer(terms: Terms) -> Callable[[Messages], Key]:
         return state.digest()[:20]
 
     return key
+
+
+def sampler(terms: Terms) -> Callable[[Messages, Iterable[int]], list[Key]]:
+    """Return the function from messages and numbers of samples to their keys; the key of sample 0 is `keyer`'s."""
+    start = _begun(terms)
+
+    def keys(messages: Messages, samples: Iterable[int]) -> list[Key]:
+        asked = start.copy()
+        asked.update(_encode(messages))
+        made = []
+        for sample in samples:
+            state = asked
+            if sample:
+                state = asked.copy()
+                state.update(b'\n{"sample":%d}' % sample)
+            made.append(state.digest()[:20])
+        return made
+
+    return keys
+
+
+def _begun(terms: Terms) -> hashlib._Hash:
+    said = {
+        field.name: value
+        for field in fields(terms)
+        if field.name not in WIRE_ONLY and (value := getattr(terms, field.name)) != field.default
+    }
+    return hashlib.sha256(canonical({**said, "v": VERSION}).encode() + b"\n")

@@ -38,6 +38,8 @@ class Plan:
         batch_cost: what it would cost at the provider's batch price; None where that is unknown.
         price: where the price is from and of when, or that it is unknown and what to do.
         learnt: how many known answers the estimate was put right by; 0 is a guess.
+        models: the plans of each of several models; the numbers of this one are their sums.
+        fallback: models that would be asked for rows that fail; what they would cost is not in the estimate.
         run: carries the plan out and returns the frame, as the call itself would.
     """
 
@@ -58,6 +60,8 @@ class Plan:
     batch_cost: Range | None = None
     price: str = ""
     learnt: int = 0
+    models: Sequence[Plan] = ()
+    fallback: Sequence[str] = ()
     run: Callable[[], Any] = field(default=lambda: None, compare=False)
 
     def __repr__(self) -> str:
@@ -82,11 +86,22 @@ class Plan:
         return rows
 
     def _notes(self) -> list[str]:
-        if not self.price:
-            return []
-        if self.learnt:
-            return [f"tokens estimated from {self.learnt:,} known answers"]
-        return ["tokens guessed from the text; known answers would make it better"]
+        notes = []
+        if self.price and self.learnt:
+            notes.append(f"tokens estimated from {self.learnt:,} known answers")
+        elif self.price:
+            notes.append("tokens guessed from the text; known answers would make it better")
+        if self.fallback:
+            notes.append(f"rows that fail would go to {', then '.join(self.fallback)}, which the estimate leaves out")
+        return notes
+
+    def _by_model(self) -> list[tuple[str, str, str, str]]:
+        """Return each model with what is known, what is missing and what that costs."""
+        rows = [("model", "known", "to send", "cost")] if self.models else []
+        for one in self.models:
+            cost = f"about {dollars(one.cost.likely)}" if one.cost is not None else "unknown"
+            rows.append((one.model, f"{one.known:,}", f"{one.missing:,}", cost if one.price else "$0.00"))
+        return rows
 
     def _repr_html_(self) -> str:
         green, blue, grey, red = "#43a047", "#1e88e5", "#8a8a8a", "#e53935"
@@ -110,6 +125,7 @@ class Plan:
                 "problems": self.problems,
                 "failed": f"{self.failed:,}",
                 "previews": cut,
+                "models": self._by_model(),
             }
         )
 
@@ -138,6 +154,10 @@ class Plan:
         ]
         lines += [f"           {self.price}"] if self.price else []
         lines += [f"           {note}" for note in self._notes()]
+        width = max((len(model) for model, *_ in self._by_model()), default=0)
+        lines += [
+            f"    {name:<{width}} {known:>10} {missing:>10}  {cost}" for name, known, missing, cost in self._by_model()
+        ]
         for number, messages in enumerate(self.previews, 1):
             lines.append(f"  prompt {number}:")
             lines += [f"    [{message.role}] {_preview(message)}" for message in messages]

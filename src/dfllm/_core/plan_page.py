@@ -30,6 +30,16 @@ _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True
 {% for note in notes %}
 <div style="opacity:.8">{{ note }}</div>
 {% endfor %}
+{% if models %}
+<table style="border-collapse:collapse;margin:4px 0;color:inherit;background:transparent">
+{% for model, known, missing, cost in models %}
+<tr{% if loop.first %} style="opacity:.8"{% endif %}><td style="padding:1px 14px 1px 0;text-align:left">{{ model }}</td>
+<td style="padding:1px 14px 1px 0;text-align:right">{{ known }}</td>
+<td style="padding:1px 14px 1px 0;text-align:right">{{ missing }}</td>
+<td style="padding:1px 0;text-align:right">{{ cost }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
 {% if problems %}
 <details><summary>{{ failed }} rows that cannot be sent</summary>
 {% for position, error in problems %}

@@ -30,6 +30,7 @@ from dfllm._core.template import Prompt
 from dfllm._core.types import Failure, Key, Messages, Outcome, Terms
 from dfllm._core.vectors import as_cell
 from dfllm._run.asks import Ask
+from dfllm._run.sampling import Sampling
 from dfllm._run.store import Store, Stored
 from dfllm._run.store_off import Off
 from dfllm._wire.dialects import Dialect
@@ -56,6 +57,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
         source: where the outcome came from; None where nobody was asked.
         seconds: how long the provider took.
         cost: what it cost, in 1e-9 USD; None where unknown.
+        by: which of the models answered that may be asked for the row, the first of them being 0.
     """
 
     key: Key | None
@@ -64,6 +66,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     source: Source | None = None
     seconds: float | None = None
     cost: int | None = None
+    by: int = 0
 
 
 class Block(NamedTuple):
@@ -97,7 +100,7 @@ class Order:
         terms: what all questions share.
         schema: what the answers must hold; None for text.
         dialect: how the provider is spoken to.
-        rows: how many rows there are.
+        rows: how many places there are: one for each row, or for each of its samples.
         cells: from a window's start and stop to its values.
         cache: what the store is used for.
         stop_at_failure: whether the first failed row ends the run.
@@ -109,6 +112,8 @@ class Order:
         rules: what holds for that.
         shows: whether columns of images or files are among it, so that a row may have megabytes.
         bounded: gives whether it is known what that can cost at most.
+        sampling: numbers the samples where rows have several; None where each row is asked once.
+        others: orders to other models whose answers are as good.
         packing: how many questions are put into one request; None where each has its own.
     """
 
@@ -127,14 +132,25 @@ class Order:
     shows: bool = False
     bounded: Callable[[], bool] = lambda: True
     context: Callable[[], int | None] = lambda: None
+    sampling: Sampling | None = None
+    others: tuple[Order, ...] = ()
     packing: Packing | None = None
 
     @property
     def window(self) -> int:
-        """How many rows are prepared at once: few where each may have megabytes."""
+        """How many places are prepared at once: few where each may have megabytes."""
         if self.brought is None:
-            return WINDOW
-        return _ILLUSTRATED if self.shows else _TALKING
+            return self.whole(WINDOW)
+        return self.whole(_ILLUSTRATED if self.shows else _TALKING)
+
+    @property
+    def each(self) -> int:
+        """How many places a row has."""
+        return 1 if self.sampling is None else self.sampling.each
+
+    def whole(self, most: int) -> int:
+        """Return about so many places, with all of those of each row."""
+        return max(most // self.each, 1) * self.each
 
 
 class Missing(msgspec.Struct, frozen=True, gc=False):

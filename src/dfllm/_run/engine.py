@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import repeat
-from typing import TypeVar
 
 from dfllm._core.budget import Budget
 from dfllm._core.errors import StoreError
@@ -22,14 +21,13 @@ from dfllm._run.asks import Ask, Missed
 from dfllm._run.bill import Bill
 from dfllm._run.collector import room_for
 from dfllm._run.commits import Landed
-from dfllm._run.desk import Desk, Missing, Order, Settled, Sink, Window, alike
+from dfllm._run.desk import Missing, Order, Settled, Sink, Window, alike
+from dfllm._run.desk_sampled import desk_of
 from dfllm._run.live import Live
 from dfllm._run.observe import Observer
 from dfllm._run.store import Store
-from dfllm._run.store_off import Off, done
+from dfllm._run.store_off import Off, done, heard
 from dfllm._run.tally import Tally
-
-T = TypeVar("T")
 
 #: Rows prepared at once while requests are under way.
 _SLICE = 125
@@ -58,6 +56,7 @@ class Engine:
         repair_attempts: how often a better answer is asked for where one does not fit its schema.
         run: the run's id.
         observer: shows the run to who looks.
+        alone: whether the run is this engine's alone; else its record is the care of who made its engines.
     """
 
     def __init__(
@@ -75,6 +74,7 @@ class Engine:
         repair_attempts: int,
         run: str,
         observer: Observer,
+        alone: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._order = order
@@ -87,8 +87,9 @@ class Engine:
         self._repair_attempts = repair_attempts if order.schema is not None else 0
         self._run = run
         self._observer = observer
+        self._alone = alone
         self._clock = clock
-        self._desk = Desk(order, store)
+        self._desk = desk_of(order, store)
         self._waiting: dict[Key, list[int]] = {}
         self._ended: dict[Key, Settled] = {}
         self._held: dict[Key, Messages] = {}
@@ -99,7 +100,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = False
         self._interrupted = False
-        self._unsaved = False
+        self.unsaved = False
         self._rest: Settled | None = None
         self.live: Live | None = None
 
@@ -112,7 +113,8 @@ class Engine:
         """
         self._loop = asyncio.get_running_loop()
         self._observer.begin(self._order.rows)
-        self._store.begin(self._bill.began(self._order.terms))
+        if self._alone:
+            self._store.begin(self._bill.began(self._order.terms))
         self.live = self._make_live(
             save=self._save,
             tell=self._tell,
@@ -136,22 +138,23 @@ class Engine:
         finally:
             self._tally.limits = self.live.limits
             self.live.seat.leave()
-            if self._unsaved or broken is not None:
-                self._store.end(self._run)
             self._tally.requests = self.live.requests
             self._tally.retries.update(self.live.retries)
             self._tally.unsure = self.live.unsure
-            await self._close_books(broken)
+            if self._alone:
+                await self._close_books(broken)
             self._observer.end(self._tally, stopped=self.live.stopped, interrupted=self._interrupted, error=broken)
 
     async def _close_books(self, broken: BaseException | None) -> None:
         """Enter what the run came to; a store in trouble is not waited for."""
+        if self.unsaved or broken is not None:
+            self._store.end(self._run)
         stopped = broken is not None or (self.live is not None and self.live.stopped is not None)
         status = "interrupted" if self._interrupted else "stopped" if stopped else "finished"
         written = self._store.conclude(self._bill.ended(status))
-        if not self._unsaved and broken is None:
+        if not self.unsaved and broken is None:
             with suppress(StoreError):
-                await _heard(written)
+                await heard(written)
 
     async def _all_rows(self) -> None:
         start = 0
@@ -198,7 +201,7 @@ class Engine:
             # While requests are under way, a few milliseconds at a time and on the loop itself: a thread beside it
             # would keep the interpreter from the sockets for longer than it works.
             await asyncio.sleep(0)
-            return self._desk.prepare(start, min(rows, start + _SLICE))
+            return self._desk.prepare(start, min(rows, start + self._order.whole(_SLICE)))
         except StoreError as error:
             if start == 0:
                 raise  # nothing was sent; later on, what is under way is waited for and the frame keeps its answers
@@ -212,7 +215,7 @@ class Engine:
         failed = self._tally.count(window.settled)
         self.live.proven = self._tally.known > 0
         if failed and self._order.stop_at_failure:
-            self._stop_at_failure()
+            self.stop_at_failure()
         self._changed()
 
     async def _ask(self, missing: Sequence[Missing]) -> None:
@@ -261,7 +264,7 @@ class Engine:
         try:
             reserves, cap = self._bill.reserves(map(self._desk.size, asked.values())), self._bill.cap()
             claim = self._store.claim(list(asked), self._run, since=self._since, reserves=reserves, cap=cap)
-            claimed = await _heard(claim)
+            claimed = await heard(claim)
         except StoreError as error:
             self._stop_for_store(error)
             return await self._claim(asked)
@@ -314,7 +317,7 @@ class Engine:
                 entry, spend = self._bill.paid(key, outcome, body, seconds, size)
                 entries.append(entry)
                 spends.append(spend)
-        if self._unsaved and not entries:
+        if self.unsaved and not entries:
             # The store is in trouble, and nobody need wait for it: who has ended gives up its claims as a whole.
             return done(None)
         return self._store.save(entries, self._run, free=bare, spends=spends)
@@ -341,7 +344,7 @@ class Engine:
         cap, most = self._bill.cap(), self._bill.most(ask.size)
         assert cap is not None
         try:
-            ask.is_reserved = await _heard(self._store.reserve(ask.key, self._run, most, cap)) is None
+            ask.is_reserved = await heard(self._store.reserve(ask.key, self._run, most, cap)) is None
         except StoreError as error:
             self._stop_for_store(error)
         return ask.is_reserved
@@ -368,7 +371,7 @@ class Engine:
 
     def _settle(self, settled: Settled) -> None:
         assert settled.key is not None
-        if settled.source is None or self._unsaved or self._order.cache == "off":
+        if settled.source is None or self.unsaved or self._order.cache == "off":
             # What is not in the store must be remembered here for equal rows of later windows.
             self._ended[settled.key] = settled
         self._settle_rows(self._waiting.pop(settled.key), settled)
@@ -378,14 +381,15 @@ class Engine:
         if settled.source == "live" and len(positions) > 1:
             self._tally.saved_shared += (settled.cost or 0) * (len(positions) - 1)
         if self._tally.count(repeat(settled, len(positions))) and self._order.stop_at_failure:
-            self._stop_at_failure()
+            self.stop_at_failure()
 
-    def _stop_at_failure(self) -> None:
+    def stop_at_failure(self) -> None:
+        """Send nothing more, as a row has failed and that is to end the run."""
         self._stop(Failure("NotSent", "a row failed and on_error='stop'"))
 
     def _stop_for_store(self, error: StoreError) -> None:
         # Whatever failed may be on disk all the same, claims too; at its end the run gives up all it may hold.
-        self._unsaved = True
+        self.unsaved = True
         self._stop(Failure("StoreError", str(error)))
 
     def _stop(self, cause: Failure) -> None:
@@ -394,7 +398,3 @@ class Engine:
 
     def _miss(self, missed: Missed) -> None:
         self._store.journal([self._bill.noted(missed)], [self._bill.missed(missed)])
-
-
-async def _heard(future: Future[T]) -> T:
-    return await asyncio.wrap_future(future)

@@ -192,6 +192,7 @@ def engine_for(
     changed: Callable[[], None],
     price_as: str | None,
     store: Store | Off | None = None,
+    shared: str | None = None,
 ) -> Engine:
     """Return the engine that runs this order.
 
@@ -204,6 +205,8 @@ def engine_for(
         changed: called when the tally has changed.
         price_as: the provider's name in the price data; None where there is no price.
         store: where answers are and go; None is the store of the settings.
+        shared: the id of the run that it shares with other engines, whose record is kept elsewhere; None where it has
+            one of its own.
 
     Raises:
         OptionError: the base URL may not be used, or a budget could not be kept. Nothing was sent.
@@ -217,7 +220,7 @@ def engine_for(
         allow_descriptors(many + _MANY)
     target = _route(order, endpoint, order.dialect.path_for(order.terms))
     process = runtime()
-    run = f"r_{uuid.uuid4().hex[:12]}"
+    run = shared or run_id()
     place = NOWHERE if isinstance(store, Off) else settings.store_path
     observer = Observer(run, order.terms, base_url=endpoint.base_url, store=place, secret=endpoint.secret)
 
@@ -263,7 +266,13 @@ def engine_for(
         repair_attempts=settings.repair_attempts,
         run=run,
         observer=observer,
+        alone=shared is None,
     )
+
+
+def run_id() -> str:
+    """Return an id for a run."""
+    return f"r_{uuid.uuid4().hex[:12]}"
 
 
 def _route(order: Order, endpoint: Endpoint, path: str) -> Route:

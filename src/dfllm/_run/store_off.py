@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -90,3 +91,8 @@ def done(result: T) -> Future[T]:
     future: Future[T] = Future()
     future.set_result(result)
     return future
+
+
+async def heard(future: Future[T]) -> T:
+    """Wait for a future of the store's thread, on an event loop."""
+    return await asyncio.wrap_future(future)

@@ -156,6 +156,7 @@ PROVIDERS: Mapping[str, Provider] = {
             strict_tools=True,
             service_tiers=("auto", "default", "flex", "priority"),
             media=IMAGES_ONLY,
+            embeds=Embeds("openai-embeddings", 2_048, 300_000, base64=True),
         ),
         # A cloud is at as many places as it has regions, and which of them is asked decides no answer.
         Provider(
@@ -185,7 +186,6 @@ PROVIDERS: Mapping[str, Provider] = {
             service_tiers=("default", "flex", "priority", "reserved"),
             signs="aws",
             places=(("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),),
-            embeds=Embeds("openai-embeddings", 2_048, 300_000, base64=True),
         ),
         Provider(
             "mistral",

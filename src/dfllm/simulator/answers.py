@@ -1,9 +1,9 @@
 """Answers out of thin air: the same question, the same answer, and it looks at the text it was asked about.
 
 `small` and `large` make something up: plain text in a sentence or two, or JSON where a schema is asked for; `large`
-says more. `echo` gives the last user message back, and a line on each image and file. Where tools are on offer and one
-is named or must be called, it is called; `large` says something first. Nothing here knows anything, and nothing here is
-random.
+says more. `moody` is `small` with another answer each time it is asked. `echo` gives the last user message back, and a
+line on each image and file. Where tools are on offer and one is named or must be called, it is called; `large` says
+something first. Nothing here knows anything, and nothing here is random.
 """
 
 import json
@@ -15,7 +15,7 @@ from . import luck, schemas, words
 from .asks import Ask, first_tokens, tokens_of
 from .tools import Call, calls_of
 
-MODELS = ("small", "large", "echo")
+MODELS = ("small", "large", "moody", "echo")
 
 _READ_CHARS = 20_000  # of a longer prompt only the beginning is looked at: one loop serves everybody
 
@@ -52,9 +52,10 @@ class Answer:
     calls: tuple[Call, ...] = ()
 
 
-def answers_to(ask: Ask, seed: int = 0) -> tuple[Answer, ...]:
-    """Return as many answers as were asked for; another seed, other answers."""
-    return tuple(_answered(ask, f"{seed}:{ask.hash}:{index}") for index in range(ask.choices))
+def answers_to(ask: Ask, seed: int = 0, attempt: int = 0) -> tuple[Answer, ...]:
+    """Return as many answers as were asked for; another seed, other answers, and of `moody` also at another attempt."""
+    key = f"{seed}:{ask.hash}" if ask.model != "moody" else f"{seed}:{ask.hash}:{attempt}"
+    return tuple(_answered(ask, f"{key}:{index}") for index in range(ask.choices))
 
 
 def _answered(ask: Ask, key: str) -> Answer:

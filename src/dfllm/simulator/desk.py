@@ -140,7 +140,7 @@ class Desk:
 
     def _answer(self, ask: Ask, attempt: int, wire: Wire) -> tuple[Reply, _Reserve | None]:
         try:
-            answers = answers_to(ask, self.manners.seed)
+            answers = answers_to(ask, self.manners.seed, attempt)
         except BadSchema as error:
             text = f"Invalid schema for response_format: {error}"
             return openai.error(400, text, code="invalid_json_schema"), None

@@ -19,7 +19,7 @@ from .vectors import Texts, vector_of
 #: Faults that change what is said in words, which vectors do not know.
 _OF_WORDS = frozenset(
     {"failed200", "nochoices", "blank", "refusal", "filter", "length", "think_out", "prose", "fenced", "badshape"}
-    | {"weirdjson", "fncall", "surrogate", "xss", "sse_err", "bomb"}
+    | {"weirdjson", "fncall", "badargs", "surrogate", "xss", "sse_err", "bomb"}
 )
 
 
