@@ -1,5 +1,6 @@
 """Clouds from a frame to its columns: tokens and signatures, over real sockets, by the vendors' own libraries."""
 
+import json
 import logging
 import sys
 
@@ -12,6 +13,7 @@ from dfllm._work import Work
 from dfllm.simulator import Faults, Simulator
 
 PROMPT = "Where is {{ city }}?"
+PNG, PDF = b"\x89PNG\r\n\x1a\npixels", b"%PDF-1.7 pages"
 SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCY"
 SESSION = "FwoGZXIvYXdzEBYaDKz-session-token-of-the-test"
 
@@ -77,6 +79,90 @@ def test_claude_is_asked_in_its_own_words(vertex, frame):
 
     assert 3 == out["completion_error"].isna().sum()
     assert "Int64" == str(out["completion_stars"].dtype)
+
+
+def weather(city: str, days: int = 1) -> str:
+    """Tell the weather."""
+    raise AssertionError("nothing is ever called")
+
+
+def look_up(query: str) -> str:
+    """Look something up."""
+    raise AssertionError("nothing is ever called")
+
+
+@pytest.mark.parametrize("model", ["vertex/small", "vertex/claude-small"])
+@pytest.mark.parametrize(
+    ("prompt", "choice", "calls"),
+    [
+        ("What is the weather in {{ city }}?", None, ["weather"]),
+        ("First the weather, then look_up {{ city }}.", "auto", ["weather", "look_up"]),
+        (PROMPT, "look_up", ["look_up"]),
+        ("What is the weather in {{ city }}?", "none", None),
+    ],
+    ids=["one", "two", "named", "none"],
+)
+def test_google_has_tools_called(model, prompt, choice, calls, vertex, frame):
+    """By the models of either maker, as each has it."""
+    started = vertex("ya29.right-token-of-google")
+
+    out, again = (
+        frame.llm.complete(prompt, model=model, tools=[weather, look_up], tool_choice=choice) for _ in range(2)
+    )
+
+    found = [[call["name"] for call in json.loads(row)] if pd.notna(row) else None for row in out["completion_calls"]]
+    assert [calls] * 3 == found
+    assert out["completion_error"].isna().all()
+    pd.testing.assert_frame_equal(out, again)
+    assert 3 == started.bill.billed
+
+
+def test_aws_has_tools_called_by_what_is_signed(bedrock, frame):
+    """The signature covers the tools."""
+    started = bedrock()
+
+    out = frame.llm.complete("What is the weather in {{ city }}?", model="bedrock/small", tools=[weather])
+
+    assert [["weather"]] * 3 == [[call["name"] for call in json.loads(row)] for row in out["completion_calls"]]
+    assert 3 == started.bill.billed
+
+
+def shown(image=PNG, file=PDF):
+    """Return a frame with an image and a file."""
+    return pd.DataFrame({"photo": pd.Series([image], dtype=object), "report": pd.Series([file], dtype=object)})
+
+
+@pytest.mark.parametrize("model", ["vertex/echo", "vertex/claude-echo"])
+def test_google_sees_images_and_files(model, vertex):
+    """As bytes, whoever made the model."""
+    vertex("ya29.right-token-of-google")
+
+    out = shown().llm.complete("See?", images="photo", files="report", model=model)
+
+    assert ["See?", "[application/pdf 14 bytes", "[image/png 14 bytes"] == [
+        line.rpartition(" ")[0] or line for line in out["completion"].iloc[0].splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "cells", "why"),
+    [
+        ("vertex/echo", {"image": "https://example.com/a.png"}, "BadInput: vertex fetches no images"),
+        ("vertex/claude-echo", {"image": "https://example.com/a.png"}, "BadInput: vertex fetches no images"),
+        ("vertex/claude-echo", {"file": "https://example.com/a.pdf"}, "BadInput: vertex fetches no files"),
+        ("vertex/claude-echo", {"image": PNG.ljust(3_750_003, b"0")}, "TooLarge: image of 3.8 MB, vertex takes 3.8 MB"),
+    ],
+    ids=["address for Gemini", "address for Claude", "address of a file", "large"],
+)
+def test_google_takes_less_of_what_is_shown_than_the_makers(model, cells, why, vertex):
+    """Its row says so, unsent."""
+    started = vertex("ya29.right-token-of-google")
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        out = shown(**cells).llm.complete("See?", images="photo", files="report", model=model)
+
+    assert out["completion_error"].iloc[0].startswith(why)
+    assert 0 == started.bill.requests
 
 
 def test_a_token_that_was_refused_is_renewed_once_for_all_rows(vertex, google, frame):

@@ -27,6 +27,8 @@ OWN = {"vertex": "/v1/projects/p/locations/l"}
 OTHERWISE = {(name, "Refused"): "ContentFiltered" for name in ("gemini", "vertex", "bedrock")}
 #: The providers whose models are listed at another host.
 UNLISTED = ("vertex", "bedrock")
+#: Who passes no address of an image or a file on to be fetched.
+UNFETCHED = {("vertex", "image"), ("bedrock", "image"), ("openai", "file"), ("bedrock", "file")}
 
 PNG = b"\x89PNG\r\n\x1a\npixels"
 DOCUMENT = b"%PDF-1.7 pages"
@@ -126,7 +128,7 @@ def test_labels(name, serve, frame):
 @every_that_sees
 @pytest.mark.parametrize("held", ["bytes", "data URL", "path", "Path", "picture", "URL"])
 def test_images(name, held, serve, tmp_path):
-    """However an image is held, the provider sees the same; a URL is passed on."""
+    """However an image is held, the provider sees the same; a URL is passed on, or its row says that it cannot be."""
     started = serve(name)
     path = tmp_path / "any name"
     path.write_bytes(PNG)
@@ -140,6 +142,12 @@ def test_images(name, held, serve, tmp_path):
     }
     frame = pd.DataFrame({"city": ["Oslo"], "photo": pd.Series([cells[held]], dtype=object)})
 
+    if held == "URL" and (name, "image") in UNFETCHED:
+        with pytest.warns(dfllm.RowsFailedWarning):
+            out = frame.llm.complete("Is this {{ city }}?", images="photo", model=f"{name}/echo")
+        why = f"BadInput: {name} fetches no images; dfllm.configure(fetch_images=True) does it here"
+        assert ([why], 0) == (out["completion_error"].tolist(), started.bill.requests)
+        return
     out = frame.llm.complete("Is this {{ city }}?", images="photo", model=f"{name}/echo")
 
     seen = "[image https://example.com/a.png]" if held == "URL" else told(PNG, "image/png")
@@ -165,14 +173,13 @@ def test_files(name, held, serve, tmp_path):
     frame = pd.DataFrame({"report": pd.Series([cells[held]], dtype=object)})
     seen = {"URL": "[file https://example.com/a.pdf]", "text": told(b"A note.", "text/plain")}
 
-    if name == "openai" and held in seen:
+    refused = {"URL": f"BadInput: {name} fetches no files; dfllm.configure(fetch_files=True) does it here"}
+    if name == "openai":
+        refused["text"] = "BadInput: text file, openai takes PDF"
+    if held in refused and (name, "file") in UNFETCHED:
         with pytest.warns(dfllm.RowsFailedWarning):
             out = frame.llm.complete("What is it?", files="report", model=f"{name}/echo")
-        why = {
-            "URL": "BadInput: openai fetches no files; dfllm.configure(fetch_files=True) does it here",
-            "text": "BadInput: text file, openai takes PDF",
-        }
-        assert ([why[held]], 0) == (out["completion_error"].tolist(), started.bill.requests)
+        assert ([refused[held]], 0) == (out["completion_error"].tolist(), started.bill.requests)
         return
     out = frame.llm.complete("What is it?", files="report", model=f"{name}/echo")
 
@@ -254,6 +261,38 @@ def test_anthropic_is_asked_by_the_user_and_for_an_answer(serve, frame):
         "BadInput: Anthropic takes no conversation that ends with the assistant",
     ] == out["completion_error"].tolist()[:2]
     assert ("Hi.", 1) == (out["completion"].iloc[2], started.bill.requests)
+
+
+def test_bedrock_takes_turns_of_one_role_as_one(serve, frame):
+    """Where they alternate in the end; the assistant begins no conversation."""
+    started = serve("bedrock")
+    asked, said = ({"role": role, "content": "Hi."} for role in ("user", "assistant"))
+    frame["talk"] = [[asked, asked, said], [asked, said, said], [said]]
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        out = frame.llm.complete("Where is {{ city }}?", messages="talk", model="bedrock/echo")
+
+    assert ["Where is Oslo?", "Where is Lima?"] == out["completion"].tolist()[:2]
+    why = "BadInput: Bedrock takes no conversation that the assistant begins"
+    assert (why, 2) == (out["completion_error"].iloc[2], started.bill.requests)
+
+
+def test_bedrock_takes_five_files_with_some_text(serve):
+    """More, or a turn of files alone, would be refused there."""
+    started = serve("bedrock")
+    files = [{"type": "file", "file": b"%PDF-1.7 " + bytes([65 + number])} for number in range(6)]
+    parts = [[*files[:5], {"type": "text", "text": "Sum up."}], [*files, {"type": "text", "text": "?"}], files[:1]]
+    frame = pd.DataFrame({"talk": pd.Series([[{"role": "user", "content": one}] for one in parts], dtype=object)})
+
+    with pytest.warns(dfllm.RowsFailedWarning):
+        out = frame.llm.complete(messages="talk", model="bedrock/echo")
+
+    assert 6 == len(out["completion"].iloc[0].splitlines())
+    assert [
+        "TooLarge: 6 files, bedrock takes 5 a request",
+        "BadInput: bedrock wants text in a turn that shows a file",
+    ] == out["completion_error"].tolist()[1:]
+    assert 1 == started.bill.requests
 
 
 @every_that_sees
@@ -418,6 +457,11 @@ def test_tools(name, serve, frame, prompt, choice, calls):
     """The same calls in the same columns, whoever is asked; a second run reads them from the store."""
     started = serve(name)
 
+    if (name, choice) == ("bedrock", "none"):  # which has no word for that
+        with pytest.raises(dfllm.OptionError, match="takes no tool_choice='none'; leave tools= out"):
+            frame.llm.complete(prompt, model=f"{name}/small", tools=TOOLS, tool_choice=choice)
+        assert 0 == started.bill.requests
+        return
     out, again = (frame.llm.complete(prompt, model=f"{name}/small", tools=TOOLS, tool_choice=choice) for _ in range(2))
 
     assert [calls] * 3 == named(out["completion_calls"])

@@ -23,6 +23,7 @@ class Caller:
         broken: arguments that are no JSON; None where arguments are no text.
         ids: what the calls of `two` are known by.
         finish: why `one` ended.
+        choices: what may be said of which is called.
     """
 
     one: Mapping[str, Any]
@@ -32,6 +33,7 @@ class Caller:
     broken: Mapping[str, Any] | None
     ids: tuple[str | None, str | None]
     finish: str
+    choices: tuple[str | None, ...] = (None, "auto", "required", "none", "weather", "look_up")
 
 
 def _openai(calls: list[tuple[str, str]], content: str | None = None, finish: str = "tool_calls") -> dict[str, Any]:
@@ -124,9 +126,35 @@ RESPONSES = Caller(
     finish="completed",
 )
 
+
+def _converse(blocks: list[dict[str, Any]], stop: str = "tool_use") -> dict[str, Any]:
+    message = {"role": "assistant", "content": blocks}
+    return VENDORS["converse"].plain | {"output": {"message": message}, "stopReason": stop}
+
+
+def _block(call: Mapping[str, Any], number: int) -> dict[str, Any]:
+    return {"toolUse": {"toolUseId": f"tooluse_{number}", "name": call["name"], "input": call["arguments"]}}
+
+
+_REASONING = {"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}}
+
+CONVERSE = Caller(
+    one=_converse([_REASONING, _block(OSLO, 0)]),
+    two=_converse([_REASONING, _block(OSLO, 0), _block(LIMA, 1)]),
+    both=_converse([{"text": "Let me see."}, _block(OSLO, 0)]),
+    cut=_converse([{"text": "Let me see."}, _block({"name": "weather", "arguments": {}}, 0)], "max_tokens"),
+    broken=_converse([], "malformed_tool_use"),
+    ids=("tooluse_0", "tooluse_1"),
+    finish="tool_use",
+    choices=(None, "auto", "required", "weather", "look_up"),
+)
+
 CALLERS: Mapping[str, Caller] = {
     "openai": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "openai-responses": RESPONSES,
+    "converse": CONVERSE,
+    "vertex-gemini": GEMINI,
+    "vertex-claude": ANTHROPIC,
 }

@@ -58,7 +58,25 @@ SHOWN = {
         "web file": {"fileData": {"mimeType": "application/pdf", "fileUri": WEB_FILE.value}},
         "note": {"inlineData": {"mimeType": "text/plain", "data": NOTE.value.partition(",")[2]}},
     },
+    "converse": {
+        "image": {"image": {"format": "png", "source": {"bytes": IMAGE.value.partition(",")[2]}}},
+        "file": {
+            "document": {
+                "format": "pdf",
+                "name": "document 1",
+                "source": {"bytes": FILE.value.partition(",")[2]},
+            }
+        },
+        "note": {
+            "document": {
+                "format": "txt",
+                "name": "document 1",
+                "source": {"bytes": NOTE.value.partition(",")[2]},
+            }
+        },
+    },
 }
+SHOWN |= {f"vertex-{name}": SHOWN[dialect] for name, dialect in (("gemini", "gemini"), ("claude", "anthropic"))}
 MEDIA = {"image": IMAGE, "web image": WEB_IMAGE, "file": FILE, "web file": WEB_FILE, "note": NOTE}
 PLACE = schema_of({"country": str, "people": int, "kind": ["city", "village"]})
 OPTIONS = {"max_tokens": 50, "stop": ["\n"], "reasoning": "low", "seed": 1, "extra": {"labels": {"a": "b"}}}
@@ -329,6 +347,13 @@ def test_turns_of_one_role_are_one_turn_of_geminis():
     body = sent("gemini", (Message("user", "a"), Message("user", "b"), Message("assistant", "c")))
 
     assert [("user", 2), ("model", 1)] == [(turn["role"], len(turn["parts"])) for turn in body["contents"]]
+
+
+def test_converse_wants_the_user_first():
+    """The model alone says whether an answer may have been begun."""
+    orders = [DIALECTS["converse"].order(roles) for roles in (["system", "user"], ["user", "assistant"], ["assistant"])]
+
+    assert [None, None, "Bedrock takes no conversation that the assistant begins"] == orders
 
 
 @pytest.mark.parametrize(

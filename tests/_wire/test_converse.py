@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from dfllm._core.files import file_url
 from dfllm._core.retry import next_step
 from dfllm._core.terms import terms_of
-from dfllm._core.types import Message
+from dfllm._core.types import Message, Part, Parted
 from dfllm._wire.converse import decode, encoder, read
 from dfllm._wire.dialects import DIALECTS
 
@@ -30,6 +31,29 @@ def test_turns_and_rules_have_parts():
             {"role": "user", "content": [{"text": "So?"}]},
         ],
     } == sent()
+
+
+def test_turns_of_one_role_are_one():
+    """Roles must alternate there, and rules between them stand elsewhere."""
+    turns = sent(
+        (Message("user", "a"), Message("system", "Be brief."), Message("user", "b"), Message("assistant", "c"))
+    )
+
+    assert [
+        {"role": "user", "content": [{"text": "a"}, {"text": "b"}]},
+        {"role": "assistant", "content": [{"text": "c"}]},
+    ] == turns["messages"]
+
+
+def test_documents_are_numbered_over_all_turns():
+    """Each needs a name that no other has, and its own would be one more thing that a stranger may have written."""
+    pdf, note = Part("file", file_url(b"%PDF-1.7 a")), Part("file", file_url(b"A note."))
+    one, two = (Parted("user", "See?", (*parts, Part("text", "See?"))) for parts in ((pdf, note), (pdf,)))
+
+    turns = sent((one, Message("assistant", "Yes."), two))["messages"]
+
+    named = [part["document"]["name"] for turn in turns for part in turn["content"] if "document" in part]
+    assert ["document 1", "document 2", "document 3"] == named
 
 
 def test_options_have_its_own_names():

@@ -8,7 +8,19 @@ from dfllm._core.files import file_url
 from dfllm._core.images import data_url
 from dfllm._core.types import Message, Part, Parted
 from dfllm._wire.dialects import DIALECTS, media_of
-from dfllm._wire.media import ANTHROPIC, GEMINI, GROQ, NO_EXTRA, OLLAMA, OPENAI, RESPONSES, TEXT_ONLY, Media, Rules
+from dfllm._wire.media import (
+    ANTHROPIC,
+    CONVERSE,
+    GEMINI,
+    GROQ,
+    NO_EXTRA,
+    OLLAMA,
+    OPENAI,
+    RESPONSES,
+    TEXT_ONLY,
+    Media,
+    Rules,
+)
 from dfllm._wire.providers import PROVIDERS
 
 PNG = data_url(b"\x89PNG\r\n\x1a\n".ljust(3_000, b"\0"))
@@ -39,9 +51,12 @@ def shown(*parts):
         (OPENAI, ("file", NOTE), "BadInput: text file, lab takes PDF"),
         (OPENAI, ("file", WEB), "BadInput: lab fetches no files; dfllm.configure(fetch_files=True) does it here"),
         (OLLAMA, ("image", WEB), "BadInput: lab fetches no images; dfllm.configure(fetch_images=True) does it here"),
+        (CONVERSE, ("image", WEB), "BadInput: lab fetches no images; dfllm.configure(fetch_images=True) does it here"),
+        (CONVERSE, ("file", WEB), "BadInput: lab fetches no files; dfllm.configure(fetch_files=True) does it here"),
         (Media(image_bytes=2_000), ("image", PNG), "TooLarge: image of 0.0 MB, lab takes 0.0 MB"),
         (OPENAI._replace(file_bytes=2_000), ("file", PDF), "TooLarge: file of 0.0 MB, lab takes 0.0 MB"),
         (Media(request_bytes=2_000), ("image", PNG), "TooLarge: request of 0.0 MB, lab takes 0 MB"),
+        (OPENAI._replace(most_files=0), ("file", PDF), "TooLarge: 1 files, lab takes 0 a request"),
         (Media(most_images=0), ("image", WEB), "TooLarge: 1 images, lab takes 0 a request"),
     ],
 )
@@ -60,6 +75,17 @@ def test_what_is_taken_has_no_failure(media):
 
     assert None is rules(media).failure(shown(*parts))
     assert None is rules(media).failure((Message("user", "See?"),))
+
+
+def test_a_file_may_want_text_beside_it():
+    """In its own turn; an image does not."""
+    files, images = (Parted("user", "", (Part(kind, url),)) for kind, url in (("file", PDF), ("image", PNG)))
+
+    assert "BadInput: lab wants text in a turn that shows a file" == str(
+        rules(CONVERSE).failure((*shown(("file", PDF)), files))
+    )
+    assert None is rules(CONVERSE).failure((*shown(("file", PDF)), images))
+    assert None is rules(OPENAI).failure((files,))
 
 
 def test_limits_are_the_vendors():
@@ -130,7 +156,7 @@ def test_a_budget_takes_only_what_has_a_bound():
 
 def test_dialects_show_images_and_files():
     """A provider's own row may say less."""
-    for name in ("openai", "openai-responses", "anthropic", "gemini"):
+    for name in DIALECTS:
         assert DIALECTS[name].images
         assert "application/pdf" in DIALECTS[name].media.files
     assert (TEXT_ONLY, GROQ, ANTHROPIC) == tuple(map(media_of, map(PROVIDERS.get, ("deepseek", "groq", "anthropic"))))

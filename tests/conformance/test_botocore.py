@@ -1,9 +1,12 @@
 """AWS's own client takes the simulator for the real thing."""
 
+import hashlib
 import json
 
 import pytest
 
+from dfllm._core.tools import tools_of
+from dfllm._wire.dialects import DIALECTS
 from dfllm.simulator import FAULTS, Faults, Simulator
 
 session = pytest.importorskip("botocore.session")
@@ -120,3 +123,106 @@ def test_broken_requests_become_errors(simulator, options, says):
     """What the vendor would not take is not taken here; names with colons are signed all the same."""
     with pytest.raises(errors.ClientError, match=says):
         ask(client_of(simulator), **options)
+
+
+def weather(city: str, days: int) -> str:
+    """Tell the weather."""
+    raise AssertionError("nothing is ever called")
+
+
+def look_up(query: str, most: int = 3) -> str:
+    """Look something up."""
+    raise AssertionError("nothing is ever called")
+
+
+OFFERED = json.loads(DIALECTS["converse"].tools(tools_of([weather, look_up]), strict=True))
+ONE = "What is the weather in Oslo?"
+TWO = "First the weather in Oslo, then look_up Lima."
+
+
+def called(answer):
+    """Return the calls of an answer."""
+    return [part["toolUse"] for part in answer["output"]["message"]["content"] if "toolUse" in part]
+
+
+@pytest.mark.parametrize(
+    ("text", "choice", "expected"),
+    [
+        (ONE, None, ["weather"]),
+        (ONE, {"auto": {}}, ["weather"]),
+        (TWO, None, ["weather", "look_up"]),
+        (ONE, {"any": {}}, ["weather"]),
+        ("Where is Oslo?", {"tool": {"name": "look_up"}}, ["look_up"]),
+        ("Where is Oslo?", None, []),
+    ],
+)
+def test_calls_are_read(simulator, text, choice, expected):
+    """The client takes our tools for its own, and finds blocks with objects and ids of their own."""
+    offered = {"tools": OFFERED} | ({"toolChoice": choice} if choice else {})
+
+    answer = ask(client_of(simulator), text, toolConfig=offered)
+
+    calls = called(answer)
+    assert expected == [call["name"] for call in calls]
+    assert ("tool_use" if calls else "end_turn") == answer["stopReason"]
+    assert len(calls) == len({call["toolUseId"] for call in calls if call["toolUseId"].startswith("tooluse_")})
+    assert all(isinstance(call["input"], dict) for call in calls)
+
+
+def test_text_may_stand_before_a_call(simulator):
+    """In a block of its own."""
+    answer = ask(client_of(simulator), ONE, modelId="large", toolConfig={"tools": OFFERED})
+
+    text, call = answer["output"]["message"]["content"]
+    assert text["text"]
+    assert {"city", "days"} == call["toolUse"]["input"].keys()
+
+
+@pytest.mark.parametrize(
+    ("fault", "stop", "inputs"), [("badargs", "malformed_tool_use", []), ("length", "max_tokens", [{}])]
+)
+def test_calls_in_trouble_are_told(simulator, fault, stop, inputs):
+    """One that is malformed is not shown, and one that was cut is empty."""
+    answer = ask(client_of(simulator), f"{ONE} <{fault}>", toolConfig={"tools": OFFERED})
+
+    assert (stop, inputs) == (answer["stopReason"], [call["input"] for call in called(answer)])
+
+
+def test_a_tool_that_is_none_becomes_an_error(simulator):
+    """As the vendor says it."""
+    with pytest.raises(errors.ClientError, match="inputSchema"):
+        ask(
+            client_of(simulator),
+            toolConfig={"tools": [{"toolSpec": {"name": "a", "inputSchema": {"json": {"type": "string"}}}}]},
+        )
+
+
+PNG, PDF = b"\x89PNG\r\n\x1a\npixels", b"%PDF-1.7 pages"
+
+
+def shown(png=PNG, pdf=PDF):
+    """Return a conversation that shows an image and a document."""
+    content = [
+        {"image": {"format": "png", "source": {"bytes": png}}},
+        {"document": {"format": "pdf", "name": "document 1", "source": {"bytes": pdf}}},
+        {"text": "See?"},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def test_images_and_documents_arrive(simulator):
+    """As the bytes they are; the client packs them itself."""
+    answer = ask(client_of(simulator), modelId="echo", messages=shown())
+
+    seen = [
+        f"[{kind} {len(content)} bytes {hashlib.sha256(content).hexdigest()[:8]}]"
+        for kind, content in (("image/png", PNG), ("application/pdf", PDF))
+    ]
+    assert ["See?", *seen] == answer["output"]["message"]["content"][0]["text"].splitlines()
+
+
+@pytest.mark.parametrize("broken", [{"png": b"no image"}, {"pdf": b"no document"}], ids=["image", "document"])
+def test_broken_images_and_documents_become_errors(simulator, broken):
+    """Before any model sees them."""
+    with pytest.raises(errors.ClientError, match="ValidationException"):
+        ask(client_of(simulator), modelId="echo", messages=shown(**broken))

@@ -4,11 +4,14 @@ import json
 
 import pytest
 
+from dfllm.simulator.asks import tokens_of
 from dfllm.simulator.converse_read import read
 from dfllm.simulator.openai import Rejected
+from dfllm.simulator.tools import Offer, Tool
 
 BODY = {"messages": [{"role": "user", "content": [{"text": "hi"}]}]}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+OFFERED = {"tools": [{"toolSpec": {"name": "look", "inputSchema": {"json": {"type": "object"}}}}]}
 
 
 def asked(model="small", **changes):
@@ -27,6 +30,8 @@ def form(schema):
         ({}, "text", "hi"),
         ({}, "prompt_tokens", 5),
         ({"system": [{"text": "1234"}]}, "prompt_tokens", 10),
+        ({"toolConfig": OFFERED}, "prompt_tokens", 5 + tokens_of(json.dumps(OFFERED["tools"]))),
+        ({"toolConfig": OFFERED}, "offer", Offer((Tool("look", {"type": "object"}),))),
         ({"inferenceConfig": {"maxTokens": 10}}, "allowance", 10),
         ({"inferenceConfig": {"stopSequences": ["a"]}}, "stops", ("a",)),
         ({"outputConfig": form(SCHEMA)}, "schema", SCHEMA),

@@ -1,4 +1,4 @@
-"""Images and files of all four wires: seen alike, and refused in each vendor's words where they are broken."""
+"""Images and files of all wires: seen alike, and refused in each vendor's words where they are broken."""
 
 import base64
 import hashlib
@@ -9,10 +9,11 @@ import pytest
 from dfllm.simulator import anthropic_media, media
 from dfllm.simulator.answers import answers_to
 from dfllm.simulator.openai import Rejected
-from dfllm.simulator.wires import ANTHROPIC, GEMINI, OPENAI, RESPONSES
+from dfllm.simulator.wires import ANTHROPIC, CONVERSE, GEMINI, OPENAI, RESPONSES
 
 PNG, JPEG, PDF = b"\x89PNG\r\n\x1a\npixels", b"\xff\xd8\xff\xe0jpeg", b"%PDF-1.7 pages"
 WIRES = {"openai": OPENAI, "openai-responses": RESPONSES, "anthropic": ANTHROPIC, "gemini": GEMINI}
+WIRES |= {"converse": CONVERSE}
 every_wire = pytest.mark.parametrize("wire", WIRES)
 
 
@@ -35,6 +36,10 @@ def part(wire, kind, content, named):
         source = {"type": "base64", "media_type": named, "data": packed(content)}
         source = {"type": "url", "url": content} if is_web else source
         return {"type": "image" if is_image else "document", "source": source}
+    if wire == "converse":
+        source = {"s3Location": {"uri": content}} if is_web else {"bytes": packed(content)}
+        kind, form = ("image", named.removeprefix("image/")) if is_image else ("document", named.rpartition("/")[2])
+        return {kind: {"format": form, "source": source} | ({} if is_image else {"name": "document 1"})}
     if is_web:
         return {"fileData": {"fileUri": content, "mimeType": named}}
     return {"inlineData": {"mimeType": named, "data": packed(content)}}
@@ -46,6 +51,10 @@ def ask(wire, *parts, role="user"):
         role = {"assistant": "model"}.get(role, role)
         body = {"contents": [{"role": role, "parts": [*parts, {"text": "See?"}]}]}
         return GEMINI.read(json.dumps(body).encode(), {"model": "echo"})
+    if wire == "converse":
+        turns = [{"role": "user", "content": [{"text": "See?"}]}] if role != "user" else []
+        turns += [{"role": role, "content": [*parts, {"text": "See?"}]}]
+        return CONVERSE.read(json.dumps({"messages": turns}).encode(), {"model": "echo"})
     text = {"type": "input_text" if wire == "openai-responses" else "text", "text": "See?"}
     turns = [{"role": role, "content": [*parts, text]}]
     turns += [{"role": "user", "content": "See?"}] if role != "user" else []
@@ -59,7 +68,8 @@ def refusal(wire, *parts, **more):
     with pytest.raises(Rejected) as raised:
         ask(wire, *parts, **more)
     reply = WIRES[wire].say(raised.value.reply)
-    return reply.status, json.loads(reply.body)["error"]["message"]
+    said = json.loads(reply.body)
+    return reply.status, (said if wire == "converse" else said["error"])["message"]
 
 
 def told(content, kind):
@@ -70,15 +80,12 @@ def told(content, kind):
 @every_wire
 def test_echo_tells_what_was_seen(wire):
     """Type, size and hash, in the order they were shown, and an address as it is."""
-    shown = [
-        part(wire, "image", PNG, "image/png"),
-        part(wire, "image", "https://example.com/a.png", "image/png"),
-        part(wire, "file", PDF, "application/pdf"),
-    ]
+    web = [part(wire, "image", "https://example.com/a.png", "image/png")] if wire != "converse" else []
+    shown = [part(wire, "image", PNG, "image/png"), *web, part(wire, "file", PDF, "application/pdf")]
 
     (answer,) = answers_to(ask(wire, *shown))
 
-    seen = [told(PNG, "image/png"), "[image https://example.com/a.png]", told(PDF, "application/pdf")]
+    seen = [told(PNG, "image/png"), *["[image https://example.com/a.png]"] * len(web), told(PDF, "application/pdf")]
     assert ["See?", *seen] == answer.text.splitlines()
 
 
@@ -129,18 +136,20 @@ def test_each_vendor_says_it_in_its_own_words():
         "openai-responses": "Invalid base64 image_url.",
         "anthropic": "messages.0.content.0.image.source.base64: invalid base64 data",
         "gemini": "Invalid value at 'contents[0].parts[0].inline_data.data' (TYPE_BYTES), Base64 decoding failed.",
+        "converse": "Value at 'messages.0.content.0.source.bytes' is no valid base64",
     } == said
 
 
-def test_anthropic_wants_the_type_to_be_true():
+def test_anthropic_and_aws_want_the_type_to_be_true():
     """OpenAI and Gemini look at the bytes."""
     shown = {wire: part(wire, "image", JPEG, "image/png") for wire in WIRES}
 
     assert "does not match the provided media type image/png" in refusal("anthropic", shown["anthropic"])[1]
-    assert 1 == len({ask(wire, shown[wire]).text for wire in WIRES if wire != "anthropic"})
+    assert "Could not process image" == refusal("converse", shown["converse"])[1]
+    assert 1 == len({ask(wire, shown[wire]).text for wire in WIRES if wire not in ("anthropic", "converse")})
 
 
-@pytest.mark.parametrize("wire", ["openai", "openai-responses", "anthropic"])
+@pytest.mark.parametrize("wire", ["openai", "openai-responses", "anthropic", "converse"])
 def test_only_the_user_shows_something(wire):
     """An image of the assistant's is refused."""
     assert 400 == refusal(wire, part(wire, "image", PNG, "image/png"), role="assistant")[0]
@@ -181,3 +190,49 @@ def test_large_images_are_refused():
     assert "larger than 20 MB" in refusal("openai", part("openai", "image", large, "image/png"))[1]
     large = PNG.ljust(8_000_000, b"\0")
     assert "image exceeds 10 MB maximum" in refusal("anthropic", part("anthropic", "image", large, "image/png"))[1]
+
+
+def document(name="document 1", form="pdf", content=PDF):
+    """Return a document as Converse has it."""
+    return {"document": {"format": form, "name": name, "source": {"bytes": packed(content)}}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ([document("a.pdf")], "can only contain alphanumeric"),
+        ([document("a  b")], "can only contain alphanumeric"),
+        ([document(form="exe")], "enum value set"),
+        ([document(form="txt")], "not of its format"),
+        ([document(), document()], "duplicate document names"),
+        ([document(f"document {number}") for number in range(6)], "maximum is 5"),
+        ([document(form="txt", content=b"a" * 4_500_001)], "maximum of 4.5 MB"),
+        ([{"image": {"format": "png"}}], "one source"),
+        ([{"image": {"format": "bmp", "source": {"bytes": packed(PNG)}}}], "enum value set"),
+    ],
+)
+def test_aws_has_rules_for_documents(parts, says):
+    """Names, numbers and sizes; PDFs may be larger."""
+    status, message = refusal("converse", *parts)
+
+    assert 400 == status
+    assert says in message
+    large = PDF.ljust(4_500_001, b"a")
+    assert (told(large, media.PDF),) == ask("converse", document(content=large)).seen
+
+
+def test_aws_wants_text_beside_a_document():
+    """In the same turn."""
+    body = {"messages": [{"role": "user", "content": [document()]}]}
+
+    with pytest.raises(Rejected) as raised:
+        CONVERSE.read(json.dumps(body).encode(), {"model": "echo"})
+
+    assert b"text block is required" in raised.value.reply.body
+
+
+def test_documents_of_text_are_seen_as_text():
+    """As bytes and as they stand."""
+    said = {"document": {"format": "md", "name": "document 2", "source": {"text": "A note."}}}
+
+    assert (told(b"A note.", "text/plain"),) * 2 == ask("converse", document(form="txt", content=b"A note."), said).seen

@@ -6,7 +6,7 @@ import pytest
 
 from dfllm.simulator import openai
 from dfllm.simulator.tools import NO_PARAMETERS, Offer, Tool
-from dfllm.simulator.tools_read import as_chat, from_anthropic, from_gemini, from_openai
+from dfllm.simulator.tools_read import as_chat, from_anthropic, from_converse, from_gemini, from_openai
 
 SCHEMA = {"type": "object", "properties": {"q": {"type": "string"}}}
 LOOK, WAIT = Tool("look", SCHEMA), Tool("wait", NO_PARAMETERS)
@@ -25,6 +25,11 @@ FLAT = {
 }
 ANTHROPIC = {"tools": [{"name": "look", "input_schema": SCHEMA}, {"name": "wait", "input_schema": dict(NO_PARAMETERS)}]}
 GEMINI = {"tools": [{"functionDeclarations": [{"name": "look", "parametersJsonSchema": SCHEMA}, {"name": "wait"}]}]}
+SPECS = [
+    {"toolSpec": {"name": "look", "description": "Look.", "inputSchema": {"json": SCHEMA}}},
+    {"toolSpec": {"name": "wait", "inputSchema": {"json": dict(NO_PARAMETERS)}}},
+]
+CONVERSE = {"toolConfig": {"tools": SPECS}}
 
 
 def config(mode, *names):
@@ -39,6 +44,7 @@ READERS = {
     "openai-responses": (lambda body: from_openai(as_chat(body)), FLAT),
     "anthropic": (from_anthropic, ANTHROPIC),
     "gemini": (lambda body: from_gemini(body, lambda schema: None), GEMINI),
+    "converse": (from_converse, CONVERSE),
 }
 BOTH = (LOOK, WAIT)
 CHOICES = {
@@ -66,6 +72,11 @@ CHOICES = {
         "none": config("NONE"),
         "named": config("ANY", "wait"),
     },
+    "converse": {
+        "auto": {"toolConfig": {"tools": SPECS, "toolChoice": {"auto": {}}}},
+        "must": {"toolConfig": {"tools": SPECS, "toolChoice": {"any": {}}}},
+        "named": {"toolConfig": {"tools": SPECS, "toolChoice": {"tool": {"name": "wait"}}}},
+    },
 }
 
 
@@ -83,6 +94,8 @@ CHOICES = {
 def test_the_same_is_offered_in_all_words(name, choice, offer):
     """Google names those that are allowed, and of one of them that is the same."""
     read, body = READERS[name]
+    if (name, choice) == ("converse", "none"):
+        return  # it has no word for that
 
     found = read(body | (CHOICES[name][choice] if choice else {}))
 
@@ -116,11 +129,12 @@ def test_one_at_a_time_is_read(name, more):
         ("openai-responses", {"type": "web_search"}),
         ("anthropic", {"type": "web_search_20250305", "name": "web_search"}),
         ("gemini", {"googleSearch": {}}),
+        ("converse", {"systemTool": {"name": "nova_grounding"}}),
     ],
 )
 def test_tools_of_the_vendors_own_find_nothing_here(name, tool):
     """They are taken, and never used."""
-    assert None is READERS[name][0]({"tools": [tool]})
+    assert None is READERS[name][0]({"toolConfig": {"tools": [tool]}} if name == "converse" else {"tools": [tool]})
 
 
 @pytest.mark.parametrize(
@@ -141,6 +155,14 @@ def test_tools_of_the_vendors_own_find_nothing_here(name, tool):
         ("gemini", {"tools": [{"functionDeclarations": ["look"]}]}, "Must start with a letter"),
         ("gemini", GEMINI | config("MUST"), "MUST"),
         ("gemini", GEMINI | config("ANY", "nobody"), "nobody is not declared"),
+        ("converse", {"toolConfig": {"tools": []}}, "length of at least 1"),
+        ("converse", {"toolConfig": {"tools": SPECS, "tool_choice": {}}}, "unknown field"),
+        ("converse", {"toolConfig": {"tools": SPECS, "toolChoice": {"none": {}}}}, "one of auto, any, tool"),
+        ("converse", {"toolConfig": {"tools": SPECS, "toolChoice": "any"}}, "one of auto, any, tool"),
+        ("converse", {"toolConfig": {"tools": SPECS, "toolChoice": {"tool": {"name": "x"}}}}, "is not defined"),
+        ("converse", {"toolConfig": {"tools": [{"toolSpec": {"name": "a b"}}]}}, "regular expression"),
+        ("converse", {"toolConfig": {"tools": [{"toolSpec": {"name": "a", "description": ""}}]}}, "length greater"),
+        ("converse", {"toolConfig": {"tools": [{"toolSpec": {"name": "a"}}]}}, "inputSchema.json.type"),
     ],
 )
 def test_what_is_no_tool_is_refused(name, body, says):

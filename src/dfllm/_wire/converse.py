@@ -7,15 +7,22 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.htm
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
 
-from dfllm._core.types import Failure, Messages, Outcome, Request, Response, Terms
+from dfllm._core.calls import Said, with_calls
+from dfllm._core.errors import OptionError
+from dfllm._core.files import PDF
+from dfllm._core.parts import parts_of
+from dfllm._core.tools import Tool
+from dfllm._core.types import Failure, Message, Messages, Outcome, Part, Request, Response, Terms
 from dfllm._wire.bodies import added, failed, loosely, named, refuse
 from dfllm._wire.schemas import for_bedrock
 from dfllm._wire.status import Complaint, failure_of
+from dfllm._wire.tools import line, loaded
 
 PATH = "/model/{model}/converse"
 #: The models are listed at another host.
@@ -23,6 +30,7 @@ MODELS_PATH = ""
 
 #: What `extra` must not set: the library decides these, and answers would be lost or mixed up.
 RESERVED = frozenset({"model", "modelId", "messages", "system", "inferenceConfig", "outputConfig", "serviceTier"})
+_CHOICES = {"auto": "auto", "required": "any"}
 
 _text = msgspec.json.Encoder().encode
 
@@ -38,18 +46,48 @@ def encoder(terms: Terms) -> Callable[[Messages], bytes]:
     tail = b"]," + rest + b"}" if rest else b"]}"
 
     def body(messages: Messages) -> bytes:
-        turns = []
-        rules = []
+        turns: list[tuple[str, list[bytes]]] = []
+        rules: list[bytes] = []
+        numbers = count(1)
         for message in messages:
-            part = b'{"text":%b}' % _text(message.content)
+            parts = (
+                [b'{"text":%b}' % _text(message.content)]
+                if message.__class__ is Message
+                else [_text(_block(part, numbers)) for part in parts_of(message)]
+            )
             if message.role in ("system", "developer"):
-                rules.append(part)
+                rules += parts
+            elif turns and turns[-1][0] == message.role:
+                turns[-1][1].extend(parts)  # roles must alternate, and a turn may have several texts
             else:
-                turns.append(b'{"role":"%b","content":[%b]}' % (message.role.encode(), part))
+                turns.append((message.role, parts))
         head = b'{"system":[%b],"messages":[' % b",".join(rules) if rules else b'{"messages":['
-        return head + b",".join(turns) + tail
+        said = (b'{"role":"%b","content":[%b]}' % (role.encode(), b",".join(parts)) for role, parts in turns)
+        return head + b",".join(said) + tail
 
     return body
+
+
+def _block(part: Part, numbers: Iterator[int]) -> dict[str, Any]:
+    if part.kind == "text":
+        return {"text": part.value}
+    # Addresses never come here: the API fetches none, see `media.CONVERSE`.
+    media_type, _, content = part.value.removeprefix("data:").partition(";base64,")
+    source = {"bytes": content}
+    if part.kind == "image":
+        return {"image": {"format": media_type.removeprefix("image/"), "source": source}}
+    # The API wants a name, another for each; models may read it, so it is one that says nothing.
+    name = f"document {next(numbers)}"
+    return {"document": {"format": "pdf" if media_type == PDF else "txt", "name": name, "source": source}}
+
+
+def order_of(roles: Sequence[str]) -> str | None:
+    """Return what the API has against turns of these roles, None where it takes them.
+
+    Whether the beginning of an answer may stand at the end is for the model to say.
+    """
+    turns = [role for role in roles if role in ("user", "assistant")]
+    return "Bedrock takes no conversation that the assistant begins" if turns[:1] == ["assistant"] else None
 
 
 def _parameters(terms: Terms) -> dict[str, Any]:
@@ -65,9 +103,32 @@ def _parameters(terms: Terms) -> dict[str, Any]:
     options = {
         "inferenceConfig": {name: value for name, value in inference.items() if value is not None} or None,
         "outputConfig": {name: value for name, value in output.items() if value is not None} or None,
+        "toolConfig": _offered(terms),
         "serviceTier": {"type": terms.service_tier} if terms.service_tier is not None else None,
     }
     return {name: value for name, value in options.items() if value is not None} | extra
+
+
+def _offered(terms: Terms) -> dict[str, Any] | None:
+    if terms.tools is None:
+        return None
+    choice = terms.tool_choice
+    if choice == "none":
+        raise OptionError("Bedrock's Converse takes no tool_choice='none'; leave tools= out instead.")
+    made = {"tools": loaded(terms.tools)}
+    if choice is None:
+        return made
+    return made | {"toolChoice": {_CHOICES[choice]: {}} if choice in _CHOICES else {"tool": {"name": choice}}}
+
+
+def tools(offered: Sequence[Tool], *, strict: bool) -> str:
+    """Return the part of the body that offers these tools."""
+    return line([{"toolSpec": _tool(tool)} for tool in offered])
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    about = {"description": tool.description} if tool.description else {}  # an empty one is refused
+    return {"name": tool.name, **about, "inputSchema": {"json": tool.parameters}}
 
 
 def response_format(schema: str, *, strict: bool) -> str:
@@ -150,7 +211,7 @@ def decode(body: bytes) -> Outcome:
         return failed(error, paid=said.usage is not None, nothing="no output")
     parts = message.content or []
     response = _response(said, "".join(part.text for part in parts if part.text))
-    return _judged(response, calls=any(part.tool_use is not None for part in parts))
+    return _judged(response, [part.tool_use for part in parts if part.tool_use is not None])
 
 
 def _response(said: _Body, text: str) -> Response:
@@ -164,7 +225,7 @@ def _response(said: _Body, text: str) -> Response:
     return Response(text, said.stop_reason or "end_turn", tokens_in, usage.output_tokens, read, tokens_written=written)
 
 
-def _judged(response: Response, *, calls: bool) -> Outcome:
+def _judged(response: Response, calls: Sequence[Any]) -> Outcome:
     """Return the outcome of an answer by why it ended; each was paid for."""
     finish, text = response.finish, response.text
     if finish in ("content_filtered", "guardrail_intervened"):
@@ -176,7 +237,13 @@ def _judged(response: Response, *, calls: bool) -> Outcome:
         return Failure("Truncated", reason, "paid", response=response)
     if finish == "model_context_window_exceeded":
         return Failure("Truncated", "the model's context was full", "paid", response=response)
-    if finish in ("tool_use", "malformed_tool_use") or calls:
+    if finish == "malformed_tool_use":
+        return Failure("InvalidOutput", "function call, malformed", "paid", response=response)
+    found = [call if isinstance(call, dict) else {} for call in calls]
+    # What a tool of the provider's own was asked is no call: it answered within this turn.
+    if own := [call for call in found if call.get("type") != "server_tool_use"]:
+        return with_calls(response, [Said(call.get("name"), call.get("input"), call.get("toolUseId")) for call in own])
+    if finish == "tool_use":
         return Failure("InvalidOutput", "function call", "paid", response=response)
     if finish == "malformed_model_output":
         return Failure("InvalidOutput", "malformed response", "paid", response=response)

@@ -9,7 +9,17 @@ from urllib.parse import quote
 from dfllm._core.charges import Rule
 from dfllm._core.types import Messages, Outcome, Terms
 from dfllm._wire import anthropic, converse, gemini, openai, openai_responses, vertex
-from dfllm._wire.media import ALIKE, ANTHROPIC, GEMINI, RESPONSES, TEXT_ONLY, Media
+from dfllm._wire.media import (
+    ALIKE,
+    ANTHROPIC,
+    CONVERSE,
+    GEMINI,
+    RESPONSES,
+    TEXT_ONLY,
+    VERTEX_CLAUDE,
+    VERTEX_GEMINI,
+    Media,
+)
 from dfllm._wire.providers import Provider
 from dfllm._wire.tools import held
 
@@ -132,18 +142,22 @@ DIALECTS: dict[str, Dialect] = {
         converse.decode,
         converse.response_format,
         lacks=("seed",),
+        tools=converse.tools,
+        media=CONVERSE,
+        order=converse.order_of,
     ),
 }
 # Claude and Gemini in Google's cloud differ in where they are and how they are let in, and hardly in what they say.
 DIALECTS = DIALECTS | {
     "vertex-gemini": DIALECTS["gemini"]._replace(
-        path=vertex.GEMINI_PATH, models_path=vertex.MODELS_PATH, headers=vertex.headers
+        path=vertex.GEMINI_PATH, models_path=vertex.MODELS_PATH, headers=vertex.headers, media=VERTEX_GEMINI
     ),
     "vertex-claude": DIALECTS["anthropic"]._replace(
         path=vertex.CLAUDE_PATH,
         models_path=vertex.MODELS_PATH,
         encoder=vertex.claude_encoder,
         headers=vertex.headers,
+        media=VERTEX_CLAUDE,
     ),
 }
 

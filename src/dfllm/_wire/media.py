@@ -4,7 +4,8 @@ Sources, as of November 2026:
 https://developers.openai.com/api/docs/guides/images-vision and https://developers.openai.com/api/docs/guides/file-inputs,
 https://platform.claude.com/docs/en/build-with-claude/vision and https://platform.claude.com/docs/en/api/errors,
 https://ai.google.dev/gemini-api/docs/file-input-methods, https://console.groq.com/docs/vision,
-https://docs.ollama.com/api/openai-compatibility, https://openrouter.ai/docs/features/multimodal/pdfs.
+https://docs.ollama.com/api/openai-compatibility,
+https://docs.aws.amazon.com/bedrock/latest/userguide/inference-api-restrictions.html, https://openrouter.ai/docs/features/multimodal/pdfs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from dfllm._core.files import PDF, TEXT
 from dfllm._core.parts import USUAL_TOKENS, media_in, split_url
-from dfllm._core.types import Failure, Messages, Part
+from dfllm._core.types import Failure, Message, Messages, Part
 
 _MB = 10**6
 _WORDS = {PDF: "PDF", TEXT: "text"}
@@ -36,6 +37,8 @@ class Media(NamedTuple):
         image_tokens: the most that an image is billed as; None where that depends on it without an end.
         file_tokens: the same of a PDF.
         dear: beginnings of models' names whose images are billed for more than they take of the context.
+        most_files: how many files a request may show.
+        wants_text: whether a turn that shows a file must say something too.
     """
 
     images: bool = True
@@ -48,6 +51,8 @@ class Media(NamedTuple):
     image_tokens: int | None = None
     file_tokens: int | None = None
     dear: tuple[str, ...] = ()
+    most_files: int | None = None
+    wants_text: bool = False
 
     @property
     def said(self) -> str:
@@ -75,6 +80,12 @@ ANTHROPIC = Media(
 )
 #: It cuts images into tiles, as many as they have.
 GEMINI = Media(files=(PDF, TEXT), fetches=("image", "file"), most_images=3_600, request_bytes=100 * _MB)
+#: How large and how many images may be is the model's to say; so is what it takes of PDFs beyond 4.5 MB.
+CONVERSE = Media(files=(PDF, TEXT), fetches=(), most_files=5, wants_text=True)
+#: 5 MB of base64 an image.
+VERTEX_CLAUDE = ANTHROPIC._replace(fetches=(), image_bytes=5 * _MB * 3 // 4)
+#: It wants a type with an address, and of an image nobody here knows it.
+VERTEX_GEMINI = GEMINI._replace(fetches=("file",))
 GROQ = Media(most_images=5, request_bytes=4 * _MB)
 OLLAMA = Media(fetches=())
 SIMULATOR = OPENAI._replace(image_tokens=85, file_tokens=1_000, dear=())
@@ -129,14 +140,19 @@ class Rules:
 
     def failure(self, messages: Messages) -> Failure | None:
         """Return why a conversation cannot be sent for what it shows, None where it can."""
-        images = size = 0
+        images = files = size = 0
         for part in media_in(messages):
             if (odd := self._failure(part)) is not None:
                 return odd
             images += part.kind == "image"
+            files += part.kind == "file"
             size += len(part.value)
         if images > self.media.most_images:
             return Failure("TooLarge", f"{images:,} images, {self.whose} takes {self.media.most_images:,} a request")
+        if self.media.most_files is not None and files > self.media.most_files:
+            return Failure("TooLarge", f"{files:,} files, {self.whose} takes {self.media.most_files:,} a request")
+        if files and self.media.wants_text and any(map(_is_mute, messages)):
+            return Failure("BadInput", f"{self.whose} wants text in a turn that shows a file")
         if not size:
             return None
         size += sum(len(message.content) for message in messages)
@@ -181,6 +197,11 @@ class Rules:
             usual += USUAL_TOKENS[part.kind] * _BYTES_A_TOKEN - unread
         # No request is read beyond the context, so it bounds all that has no other bound.
         return Extra(most + ((self.context() or 0) if whole else 0), usual)
+
+
+def _is_mute(message: Message) -> bool:
+    """Return whether a turn shows a file and says nothing."""
+    return not message.content.strip() and any(part.kind == "file" for part in media_in((message,)))
 
 
 def _one(kind: str) -> str:

@@ -1,8 +1,11 @@
 """Bedrock's Converse, the way out: what was made up as a chat completion, in this vendor's shapes."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from .tools import broken
 
 _KINDS = {
     400: "ValidationException",
@@ -62,8 +65,13 @@ def answer(completion: Mapping[str, Any]) -> dict[str, Any]:
         stop = "content_filtered" if said.get("refusal") else _STOPS[choice["finish_reason"]]
         content: list[dict[str, Any]] = [{"text": said["content"]}] if said.get("content") else []
         for call in said.get("tool_calls") or ():
-            asked = json.loads(call["function"]["arguments"])
-            content.append({"toolUse": {"toolUseId": call["id"], "name": call["function"]["name"], "input": asked}})
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            if broken(arguments) and stop == "tool_use":  # a call that cannot be read is not shown
+                stop = "malformed_tool_use"
+                continue
+            asked = {} if broken(arguments) else json.loads(arguments)  # one that was cut is empty
+            known_by = re.sub("^call_", "tooluse_", call["id"])
+            content.append({"toolUse": {"toolUseId": known_by, "name": name, "input": asked}})
         made = {"output": {"message": {"role": "assistant", "content": content}}, "stopReason": stop}
     if completion.get("usage"):
         made |= {"usage": usage(completion["usage"])}

@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from . import converse_media, tools_read
 from .answers import MODELS
 from .anthropic_read import complaints
 from .asks import Ask, hash_of, tokens_of
+from .media import Seen
 from .openai import Rejected, error
 
 _FIELDS = frozenset(
@@ -38,16 +40,21 @@ def read(raw: bytes, given: Mapping[str, str]) -> Ask:
                 _reject(f"The request contains an unknown field: {name}")
     if (body.get("serviceTier") or {"type": "default"}).get("type") not in _TIERS:
         _reject(f"serviceTier.type: one of {', '.join(_TIERS)}")
-    said = _messages(body)
+    said, seen = _messages(body)
+    offer = tools_read.from_converse(body)
     name = given.get("model", "")
     ask = Ask(
         hash=hash_of({field: value for field, value in body.items() if field not in _ROUTES} | {"model": name}),
         model=name,
         text=next((text for role, text in reversed(said) if role == "user"), ""),
-        prompt_tokens=sum(4 + tokens_of(text) for _, text in said),
+        prompt_tokens=sum(4 + tokens_of(text) for _, text in said)
+        + sum(one.tokens for one in seen)
+        + (_tool_tokens(body) if offer else 0),
         allowance=_allowance(inference),
         stops=_stops(inference),
         schema=_schema(body),
+        seen=tuple(one.said for one in seen),
+        offer=offer,
     )
     for field in ("temperature", "topP"):
         value = inference.get(field, 0)
@@ -74,20 +81,25 @@ def _body(raw: bytes) -> dict[str, Any]:
     return body
 
 
-def _messages(body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return roles and texts, the system's first."""
+def _messages(body: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[Seen]]:
+    """Return roles and texts, the system's first, and what is shown."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         _reject("The messages field is required")
     said = [("system", _text_of("system", body["system"]))] if "system" in body else []
+    seen: list[Seen] = []
     for place, message in enumerate(messages):
         role = message.get("role") if isinstance(message, dict) else None
         if role not in ("user", "assistant"):
             _reject(f"Value at 'messages.{place}.role' must satisfy enum value set: [user, assistant]")
         if role == ("assistant" if place % 2 == 0 else "user"):
             _reject("A conversation must alternate between user and assistant roles.")
-        said.append((role, _text_of(f"messages.{place}.content", message.get("content"))))
-    return said
+        where = f"messages.{place}.content"
+        said.append((role, _text_of(where, message.get("content"))))
+        shown = (converse_media.seen(part, f"{where}.{at}", role) for at, part in enumerate(message["content"]))
+        seen += [one for one in shown if one is not None]
+    converse_media.check([message["content"] for message in messages])
+    return said, seen
 
 
 def _text_of(where: str, content: Any) -> str:
@@ -97,6 +109,10 @@ def _text_of(where: str, content: Any) -> str:
     if not all(isinstance(text, str) and text.strip() for text in texts):
         _reject(f"The text field in the ContentBlock object at '{where}' is blank")
     return "\n".join(texts)
+
+
+def _tool_tokens(body: Mapping[str, Any]) -> int:
+    return tokens_of(json.dumps(body["toolConfig"]["tools"]))
 
 
 def _allowance(inference: Mapping[str, Any]) -> int | None:

@@ -10,6 +10,7 @@ from .tools import NO_PARAMETERS, Offer, Tool
 
 _OPENAI_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _ANTHROPIC_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_CONVERSE_NAME = _OPENAI_NAME
 _GEMINI_NAME = re.compile(r"[a-zA-Z_][\w.:-]{0,127}", re.ASCII)
 _GEMINI_MODES = ("AUTO", "ANY", "NONE", "VALIDATED")
 
@@ -117,6 +118,45 @@ def _anthropic_tool(where: str, given: Mapping[str, Any]) -> Tool:
         _refuse(f"{where}.input_schema: Field required")
     if parameters.get("type") != "object":
         _refuse(f"{where}.input_schema.type: Input should be 'object'")
+    return Tool(name, parameters)
+
+
+def from_converse(body: Mapping[str, Any]) -> Offer | None:
+    """Read the tools of a request for Bedrock's Converse.
+
+    Raises:
+        Rejected: the provider would answer 400.
+    """
+    config = body.get("toolConfig")
+    if config is None:
+        return None
+    given = config.get("tools") if isinstance(config, dict) else None
+    if not isinstance(given, list) or not given or not all(isinstance(tool, dict) and tool for tool in given):
+        _refuse("Value at 'toolConfig.tools' failed to satisfy constraint: Member must have length of at least 1")
+    for name in config.keys() - {"tools", "toolChoice"}:
+        _refuse(f"The request contains an unknown field: toolConfig.{name}")
+    own = [(at, tool["toolSpec"]) for at, tool in enumerate(given) if "toolSpec" in tool]
+    tools = tuple(_converse_tool(f"toolConfig.tools.{at}.toolSpec", spec) for at, spec in own)
+    chosen = config.get("toolChoice", {"auto": {}})
+    kind = next(iter(chosen), None) if isinstance(chosen, dict) and len(chosen) == 1 else None
+    if kind not in ("auto", "any", "tool") or not isinstance(chosen[kind], dict):
+        _refuse("Value at 'toolConfig.toolChoice' must be one of auto, any, tool")
+    named = chosen["tool"].get("name") if kind == "tool" else None
+    if kind == "tool" and named not in [tool.name for tool in tools]:
+        _refuse(f"The tool '{named}' of toolConfig.toolChoice is not defined in toolConfig.tools.")
+    return Offer(tools, must=kind == "any", named=named) if tools else None
+
+
+def _converse_tool(where: str, given: Any) -> Tool:
+    name = given.get("name") if isinstance(given, dict) else None
+    if not isinstance(name, str) or not _CONVERSE_NAME.fullmatch(name):
+        _refuse(f"Value at '{where}.name' must satisfy regular expression pattern: [a-zA-Z0-9_-]+")
+    if given.get("description") == "":
+        _refuse(f"Value at '{where}.description' must have length greater than or equal to 1")
+    inside = given.get("inputSchema")
+    parameters = inside.get("json") if isinstance(inside, dict) else None
+    if not isinstance(parameters, dict) or parameters.get("type") != "object":
+        _refuse(f"The value at {where}.inputSchema.json.type must be one of the following: object.")
     return Tool(name, parameters)
 
 
