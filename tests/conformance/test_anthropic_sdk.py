@@ -79,7 +79,7 @@ def test_models_are_listed(client):
     """The models can be listed, and each be fetched."""
     names = [model.id for model in client.models.list()]
 
-    assert ["small", "large", "echo"] == names
+    assert ["small", "large", "moody", "echo"] == names
     assert "large" == client.models.retrieve("large").id
 
 
@@ -166,4 +166,4 @@ def test_listed_models_are_valid(simulator):
     headers = {"x-api-key": "sk-right", "anthropic-version": "2026-10-21"}
     sent = httpx.get(f"{simulator.base_url}/models", headers=headers).json()["data"]
 
-    assert [set()] * 3 == [unknown(ModelInfo.model_validate(model)) for model in sent]
+    assert [set()] * 4 == [unknown(ModelInfo.model_validate(model)) for model in sent]

@@ -86,7 +86,14 @@ def test_models_are_listed(client):
     """The models can be listed, and each be fetched."""
     names = [model.name for model in client.models.list()]
 
-    assert ["models/small", "models/large", "models/echo", "models/embed-small", "models/embed-large"] == names
+    assert [
+        "models/small",
+        "models/large",
+        "models/moody",
+        "models/echo",
+        "models/embed-small",
+        "models/embed-large",
+    ] == names
     assert "models/large" == client.models.get(model="large").name
 
 
