@@ -233,7 +233,7 @@ class Story:
 
     async def _engine(self, run):
         work = self._work(run)
-        run.engine, progress = work.ready(run)
+        run.engine, progress = work.ready(lambda asked: run)
         try:
             await run.engine.run()
         finally:

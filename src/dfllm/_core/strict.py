@@ -163,6 +163,8 @@ def _may_be(value: Mapping[str, Any], schema: Mapping[str, Any], root: Mapping[s
         return False
     for name, inner in properties.items():
         told = _target(inner, root)
+        if value[name] is None and name not in schema.get("required", ()):
+            continue  # left out
         if "const" in told and value[name] != told["const"]:
             return False
         if "enum" in told and value[name] is not None and value[name] not in told["enum"]:
