@@ -142,7 +142,9 @@ class Judge:
 
     def _is_unfit(self, outcome):
         """Return whether what was paid for is no answer to who asks again."""
-        return isinstance(outcome, Failure) or (self.schedule.labels and not _LABEL.fullmatch(outcome.text))
+        if isinstance(outcome, Failure) or outcome.calls is not None:  # nobody here offers tools
+            return True
+        return self.schedule.labels and not _LABEL.fullmatch(outcome.text)
 
     def _mended(self, event, before):
         """See that a better answer is asked for once, and only where the first one was none."""
