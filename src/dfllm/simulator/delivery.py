@@ -64,17 +64,21 @@ async def _send(request: web.Request, response: web.StreamResponse, reply: Reply
             if request.transport is not None:
                 head = f"HTTP/1.1 {reply.status} OK\r\nContent-Type: {reply.content_type}\r\n"
                 request.transport.write(f"{head}Content-Length: {len(reply.body)}\r\n\r\n".encode() + reply.body)
-    else:
-        await response.write(reply.body)
-        await response.write_eof()
-        _close(request)  # "stale"
+    else:  # "stale"
+        with _in_one_piece(request):
+            await response.write(reply.body)
+            await response.write_eof()
+            if request.transport is not None:
+                request.transport.write_eof()  # at once: whoever asks next must be able to know
+        _close(request)
 
 
 @contextmanager
 def _in_one_piece(request: web.Request) -> Iterator[None]:
     """Hold back what is written until all of it is, where the system can (Linux).
 
-    Else the client may ask its next question between two answers, and then nobody could tell whose the second one is.
+    Else the client may ask its next question between two answers, and then nobody could tell whose the second one is;
+    or between an answer and the end of the connection, and then nobody could tell whether it was read.
     """
     cork = getattr(socket, "TCP_CORK", None)
     connection = request.transport.get_extra_info("socket") if request.transport is not None else None
