@@ -651,3 +651,13 @@ def test_the_bare_name_of_a_column_is_refused(column, written):
         texts.llm.embed(column, model=MODEL, cache="only")
     with pytest.warns(dfllm.RowsFailedWarning):
         texts.llm.embed(written, model=MODEL, cache="only")
+
+
+def test_dimensions_may_be_a_number_of_numpy():
+    """It is the same question as with a plain one."""
+    texts = frame(2)
+    texts.llm.embed("{{ t }}", model=MODEL, dimensions=4)
+
+    again = texts.llm.embed("{{ t }}", model=MODEL, dimensions=np.int64(4), cache="only")
+
+    assert same(again["embedding"], texts["t"], dimensions=4)

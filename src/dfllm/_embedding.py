@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from os import PathLike
 from typing import Any, TypedDict, cast
 
@@ -139,6 +140,6 @@ def _embeds_of(provider: Provider) -> Embeds:
 def _dimensions(given: Any) -> int | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= _MOST_DIMENSIONS:
+    if isinstance(given, bool) or not isinstance(given, Integral) or not 1 <= int(given) <= _MOST_DIMENSIONS:
         raise OptionError(f"dimensions takes a whole number from 1 to {_MOST_DIMENSIONS:,}; found {given!r}.")
-    return given
+    return int(given)  # numpy has whole numbers of its own
