@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -639,3 +640,24 @@ def test_another_simulator_is_not_needed_to_know():
     out = frame(5).llm.embed("{{ t }}", model=MODEL)
 
     assert same(out["embedding"], out["t"])
+
+
+@pytest.mark.parametrize(("column", "written"), [("t", "{{ t }}"), ("last visit", '{{ row["last visit"] }}')])
+def test_the_bare_name_of_a_column_is_refused(column, written):
+    """As a template it reads nothing, so every row would silently have the vector of that one word."""
+    texts = frame(3).rename(columns={"t": column})
+
+    with pytest.raises(dfllm.TemplateError, match=re.escape(written)):
+        texts.llm.embed(column, model=MODEL, cache="only")
+    with pytest.warns(dfllm.RowsFailedWarning):
+        texts.llm.embed(written, model=MODEL, cache="only")
+
+
+def test_dimensions_may_be_a_number_of_numpy():
+    """It is the same question as with a plain one."""
+    texts = frame(2)
+    texts.llm.embed("{{ t }}", model=MODEL, dimensions=4)
+
+    again = texts.llm.embed("{{ t }}", model=MODEL, dimensions=np.int64(4), cache="only")
+
+    assert same(again["embedding"], texts["t"], dimensions=4)

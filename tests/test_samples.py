@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +32,15 @@ def test_each_cell_holds_a_list_of_samples(simulator):
     assert [["Where is Oslo?"] * 3, ["Where is Lima?"] * 3, ["Where is Oslo?"] * 3, None] == made["completion"].tolist()
     assert ["Skipped: column 'city' is missing"] == made["completion_error"].dropna().tolist()
     assert (list(CITIES.index), 6) == (list(made.index), bill.requests)
+
+
+def test_samples_may_be_a_number_of_numpy(simulator):
+    """It is the same question as with a plain one."""
+    simulator()
+
+    made = CITIES.llm.complete(PROMPT, model=ECHO, samples=np.int64(2))
+
+    assert [["Where is Oslo?"] * 2, ["Where is Lima?"] * 2, ["Where is Oslo?"] * 2, None] == made["completion"].tolist()
 
 
 def test_samples_differ_where_the_model_does(simulator):

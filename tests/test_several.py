@@ -212,6 +212,20 @@ def test_one_dead_model_does_not_stop_the_other(sides):
     assert 1 == len(told)
 
 
+@pytest.mark.parametrize("models", [BOTH, dict(reversed(BOTH.items()))], ids=["last", "first"])
+def test_one_dead_model_does_not_hide_what_is_known_of_the_other(sides, models):
+    """The same call again, which sends nothing to the model that answered, has the same frame."""
+    sides(right={"Where": "401"})
+    with pytest.warns(dfllm.RowsFailedWarning):
+        first = CITIES.llm.complete(PROMPT, model=models)
+
+    with pytest.warns(dfllm.RowsFailedWarning, match="right/echo was stopped early: AuthFailed"):
+        again = CITIES.llm.complete(PROMPT, model=models)
+
+    assert [*ANSWERS, None] == answers(first, "completion_one") == answers(again, "completion_one")
+    assert [None] * 4 == answers(again, "completion_two")
+
+
 def test_all_dead_models_raise(sides):
     """As one would; the frame is with the exception."""
     sides(left={"Where": "401"}, right={"Where": "404"})

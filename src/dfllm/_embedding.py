@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from os import PathLike
 from typing import Any, TypedDict, cast
 
 import pandas as pd
 
 from dfllm._core.budget import Budget
-from dfllm._core.errors import OptionError, listed
+from dfllm._core.errors import OptionError, TemplateError, listed
 from dfllm._core.prefix import shared_of
 from dfllm._core.terms import terms_of
 from dfllm._core.types import Missing
@@ -75,6 +77,12 @@ class EmbedWork(Work):
             raise OptionError(f"task={self._task!r} does not fit; it takes {', '.join(map(repr, TASKS))}.")
         rest = {name: value for name, value in options.items() if name not in _OWN}
         super().__init__(frame, text, cast("Options", {"into": "embedding", **rest}))
+        if not self._prompt.columns and text in list(frame.columns):
+            written = text if text.isidentifier() else f"row[{json.dumps(text, ensure_ascii=False)}]"
+            raise TemplateError(
+                f"text={text[:80]!r} is a template that reads no column, so all rows would have the same vector. "
+                f"The column of that name is written '{{{{ {written} }}}}'."
+            )
         self.names = self.names._replace(results=dict.fromkeys(self.names.results, "vector"))
         self.columns = Columns(self.names)
 
@@ -132,6 +140,6 @@ def _embeds_of(provider: Provider) -> Embeds:
 def _dimensions(given: Any) -> int | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= _MOST_DIMENSIONS:
+    if isinstance(given, bool) or not isinstance(given, Integral) or not 1 <= int(given) <= _MOST_DIMENSIONS:
         raise OptionError(f"dimensions takes a whole number from 1 to {_MOST_DIMENSIONS:,}; found {given!r}.")
-    return given
+    return int(given)  # numpy has whole numbers of its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from dfllm._core.budget import Budget
@@ -90,9 +91,10 @@ def sampling_of(options: Options) -> Sampling | None:
     Raises:
         OptionError: `samples` is no such count.
     """
-    samples: object = options.get("samples", 1)
-    if not isinstance(samples, int) or isinstance(samples, bool) or not 1 <= samples <= MOST_SAMPLES:
+    samples: Any = options.get("samples", 1)
+    if isinstance(samples, bool) or not isinstance(samples, Integral) or not 1 <= int(samples) <= MOST_SAMPLES:
         raise OptionError(f"samples={samples!r} does not fit; it takes a whole number from 1 to {MOST_SAMPLES}.")
+    samples = int(samples)  # numpy has whole numbers of its own
     if options.get("repeats", "share") == "vary":
         return Varied(samples)
     return Alike(samples) if samples > 1 else None

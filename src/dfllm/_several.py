@@ -191,8 +191,10 @@ class Several(_Joint):
         """
         if ending.interrupted:
             raise interruption(ending, saved=ending.parts[0].saved)
+        # A model whose answers were all known has not begun, and yet it has answered.
+        answered = ending.began or any(part.tally.ok for part in ending.parts if part.stopped is None)
         for work, part in zip(self.works, ending.parts, strict=True):
-            if part.stopped is not None and not ending.began:
+            if part.stopped is not None and not answered:
                 _raise_stop(work, part.stopped, ending)
             work.remark()
         columns = ", ".join(repr(part.error_column) for part in ending.parts if part.tally.failed)

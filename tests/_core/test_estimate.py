@@ -37,6 +37,14 @@ def test_guess_counts_what_is_shown():
     assert 1_000 + 3_000 + 2.25 + 4 == guessed_in((shown,))
 
 
+def test_a_guess_is_not_above_what_is_most():
+    """An image that is counted by its few bytes cannot have the tokens of a usual one."""
+    made = Estimate(max_tokens=10)
+    made.ask((Parted("user", "see", (Part("image", "data:image/png;base64,AAAA"),)),), 90)
+
+    assert Range(90, 90, 90) == made.tokens_in()
+
+
 def test_what_has_no_bound_has_no_upper_end():
     """One such question is enough; the rest of the figures stand."""
     made = estimate(["word word"], max_tokens=10)

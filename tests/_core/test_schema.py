@@ -121,6 +121,23 @@ def test_model_makes_a_column_per_field():
     } == schema.fields
 
 
+class Node(pydantic.BaseModel):
+    """A model that holds itself."""
+
+    name: str
+    parts: list[Node] = []
+
+
+def test_model_that_holds_itself_has_its_fields():
+    """Its JSON schema begins with a reference to a definition, where the fields are."""
+    schema = schema_of(Node)
+    told = {"name": "a", "parts": [{"name": "b", "parts": None}]}
+
+    assert {"name": "text", "parts": "json"} == dict(schema.fields)
+    assert "object" == json.loads(schema.sent)["type"]
+    assert {"name": "a", "parts": [{"name": "b", "parts": []}]} == schema.check(told)
+
+
 def test_model_is_read_into_cells():
     """Lists and objects become JSON text, whole numbers stay whole."""
     said = {"label": "good", "stars": 4, "share": 1, "sure": True, "note": None, "tags": ["é"], "place": None}

@@ -122,7 +122,8 @@ class Estimate:
         """Return what all questions take together."""
         likely = self._mean_in() * self._asked
         high = sum(size * count for size, count in self._sizes.items()) if self._bounded else None
-        return Range(round(likely * (1.0 - self._error())), round(likely), high)
+        low, about = round(likely * (1.0 - self._error())), round(likely)
+        return Range(low, about, None) if high is None else Range(min(low, high), min(about, high), high)
 
     def tokens_out(self) -> Range:
         """Return what all answers take together."""

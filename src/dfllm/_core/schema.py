@@ -146,6 +146,8 @@ def _model(model: type[pydantic.BaseModel]) -> Schema:
         asked = model.model_json_schema()
     except pydantic.errors.PydanticUserError as error:
         raise OptionError(f"{model.__name__} has a field without a JSON schema: {error.message}") from error
+    if root := asked.get("$ref"):  # a model that holds itself: its fields stand among the definitions
+        asked = asked["$defs"][root.removeprefix("#/$defs/")] | {"$defs": asked["$defs"]}
     given = asked.get("properties", {})
     if not given:
         raise OptionError(f"{model.__name__} has no fields.")
