@@ -768,3 +768,26 @@ def test_a_judge_takes_no_samples(sides):
         CITIES.assign(b="x").llm.judge("city", "b", "Which?", model="left/small", samples=2)
 
     assert [0, 0] == [bill.requests for bill in bills]
+
+
+def test_details_say_which_of_the_models_answered(simulator):
+    """As they were named, since two providers may call their models alike; known answers say it as well."""
+    first = simulator(faults=Faults(by_text={"Lima": "refusal"}))
+    dfllm.register_provider("prim", base_url=first.base_url)
+    simulator()
+    df = pd.DataFrame({"c": ["Oslo", "Lima"]})
+
+    for _ in range(2):
+        out = df.llm.complete("{{ c }}?", model="prim/small", fallback=["simulator/small"], details=True)
+        assert ["prim/small", "simulator/small"] == out["completion_model"].tolist()
+
+
+def test_a_warning_names_who_answered_only_where_another_did(simulator):
+    """A row that no model could be asked for is not the fallback's."""
+    simulator()
+    df = pd.DataFrame({"c": ["Oslo", " "]})
+
+    with pytest.warns(dfllm.RowsFailedWarning) as warned:
+        df.llm.complete("{{ c }}", model="simulator/small", fallback=["simulator/large"])
+
+    assert "Answered by" not in str(warned[0].message)

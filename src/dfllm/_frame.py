@@ -196,6 +196,9 @@ class Columns:
     Args:
         names: the columns.
         lists: whether each cell of a result holds a list of values.
+
+    Attributes:
+        asked: the models that may have answered a row, where there are several; what the wire calls them may be alike.
     """
 
     def __init__(self, names: Names, *, lists: bool = False) -> None:
@@ -206,6 +209,14 @@ class Columns:
         self._chunks: dict[int, _Chunk | list[pa.Array]] = {}
         self._starts: list[int] = []
         self._sizes: list[int] = []
+        self.asked: Sequence[str] = ()
+
+    def details_of(self, one: Settled) -> tuple[str | int | float | None, ...]:
+        """Return what stands behind a row's outcome, in the order of `DETAILS`; cost in USD."""
+        found = details_of(one)
+        if not self.asked or one.source is None:
+            return found
+        return (found[0], self.asked[one.by], *found[2:])
 
     def fill(self, start: int, settled: Sequence[Settled | None]) -> None:
         """Take a window's outcomes; None where one is still to come."""
@@ -262,7 +273,7 @@ class Columns:
         return self._starts[bisect_right(self._starts, position) - 1]
 
     def _detail(self, chunk: _Chunk, place: int, one: Settled) -> None:
-        for column, value in zip(chunk.lists[-len(DETAILS) :], details_of(one), strict=True):
+        for column, value in zip(chunk.lists[-len(DETAILS) :], self.details_of(one), strict=True):
             column[place] = value
 
     def _seal(self, start: int, chunk: _Chunk) -> None:

@@ -226,6 +226,8 @@ class Backed(_Joint):
         given = _read(prompt)
         every = [options, *(cast("Options", {**options, "model": model}) for model in fallback)]
         super().__init__([Work(frame, given, own, sends=sends) for own in every], rows=len(frame))
+        for work in self.works:
+            work.columns.asked = [each.model for each in self.works]
 
     def plan(self) -> Plan:
         """Return what a run would do. Nothing is sent, nothing is stored."""
@@ -310,7 +312,7 @@ class Backed(_Joint):
         said = failure_text(ending)
         given_up = [part for part in ending.parts[:-1] if part.stopped is not None]
         notes = [f"{part.model} was stopped: {part.stopped}; the rest was asked of the next." for part in given_up]
-        if ending.tally.ok and (said or notes):
+        if (said or notes) and any(part.tally.ok for part in ending.parts[1:]):
             notes.append(f"Answered by {answered_by(ending)}.")
         if not said and notes:
             warn(" ".join(notes), ModelWarning)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dfllm._core.types import Failure
-from dfllm._frame import DETAILS, details_of, scrubbed, scrubbed_all
+from dfllm._frame import DETAILS, scrubbed, scrubbed_all
 from dfllm._run import loop
 from dfllm._run.desk import Settled
 from dfllm._running import Asked, Carried, Ending, Runner
@@ -74,7 +74,7 @@ class _Teller:
             calls = cells.pop() if self._calls else None
             value = cells[0] if self._fields is None else dict(zip(self._fields, cells, strict=True))
         error = scrubbed(str(one.outcome)) if isinstance(one.outcome, Failure) else None
-        details = dict(zip(DETAILS, details_of(one), strict=True)) if self._details else None
+        details = dict(zip(DETAILS, self._columns.details_of(one), strict=True)) if self._details else None
         return Completion(position, self._index[position], value, error, details, calls, self._alias)
 
 

@@ -190,6 +190,8 @@ def classify(
         >>> df.llm.plan(prompts.classify("review", ["good", "bad"]), model="simulator/small").missing
         2
     """
+    if hasattr(labels, "tolist"):  # an array or a column
+        labels = labels.tolist()
     if not isinstance(labels, (list, tuple)) or len(labels) < 2:
         raise OptionError(f"labels takes a list of two or more texts; found {labels!r:.80}.")
     names = [_text("labels", label) for label in labels]

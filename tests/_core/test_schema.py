@@ -6,6 +6,8 @@ import enum
 import json
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 import pydantic
 import pytest
 
@@ -252,3 +254,18 @@ def test_schemas_that_lead_nowhere_are_refused(asked):
     """A reference to nothing, and an object that makes no column."""
     with pytest.raises(OptionError, match="schema"):
         schema_of(asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "same"),
+    [
+        (pd.Series(["good", "bad"]), ["good", "bad"]),
+        (pd.Series(["good", "bad", "good"]).unique(), ["good", "bad"]),
+        (np.array([1, 2]), [1, 2]),
+        ([np.int64(1), np.int64(2)], [1, 2]),
+    ],
+    ids=["column", "unique", "array", "numbers of numpy"],
+)
+def test_labels_of_the_data_are_labels(given, same):
+    """As they come out of a frame."""
+    assert schema_of(same).sent == schema_of(given).sent

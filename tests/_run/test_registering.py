@@ -70,3 +70,10 @@ def test_what_does_not_fit_is_refused(more, says):
 def test_it_is_public():
     """The same function."""
     assert register_provider is dfllm.register_provider
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://lab/v1", "http://", "https:///v1", "", None])
+def test_an_address_that_can_never_work_is_refused_at_once(url):
+    """Not at the first call."""
+    with pytest.raises(OptionError, match="base_url"):
+        register_provider("lab", base_url=url)

@@ -12,7 +12,21 @@ from dfllm._run.settings import providers as known
 from dfllm._wire.abilities import Abilities, abilities_of
 
 _HEAD = (
-    *("provider", "dialect", "key", "schema", "tools", "seed", "stop", "reasoning", "images", "files", "tiers"),
+    *(
+        "provider",
+        "dialect",
+        "key",
+        "live",
+        "batch",
+        "schema",
+        "tools",
+        "seed",
+        "stop",
+        "reasoning",
+        "images",
+        "files",
+        "tiers",
+    ),
     *("prices", "embeddings"),
 )
 
@@ -44,6 +58,7 @@ def _row(one: Abilities) -> tuple[str, ...]:
         key = f"{' or '.join(one.keys)} (not set)"
     else:
         key = "none needed"
+    asked = ("yes" if each else "no" for each in (one.live, one.batch))
     schema = "yes" if one.schema else "in words" if one.dialect else "no"
     able = ("yes" if each else "no" for each in (one.tools, one.seed, one.stop, one.reasoning, one.images))
     rest = (
@@ -51,7 +66,7 @@ def _row(one: Abilities) -> tuple[str, ...]:
         ",".join(one.tiers) or "-",
         *("yes" if each else "no" for each in (one.prices, one.embeddings)),
     )
-    return (one.provider, one.dialect or "-", key, schema, *able, *rest)
+    return (one.provider, one.dialect or "-", key, *asked, schema, *able, *rest)
 
 
 def _set_key(one: Abilities) -> str | None:

@@ -75,6 +75,8 @@ def schema_of(asked: Any) -> Schema:
         return _model(asked)
     if isinstance(asked, Mapping):
         return _fields(asked) if _is_fields(asked) else _json_schema(asked)
+    if hasattr(asked, "tolist"):  # an array or a column
+        return _labels(asked.tolist())
     if isinstance(asked, Sequence) and not isinstance(asked, (str, bytes)):
         return _labels(asked)
     raise OptionError(
@@ -95,6 +97,7 @@ def _is_type(value: Any) -> bool:
 
 
 def _labels(labels: Sequence[Any]) -> Schema:
+    labels = [label.item() if hasattr(label, "dtype") else label for label in labels]  # numpy's numbers
     kinds = {type(label) for label in labels}
     if kinds not in ({str}, {int}):
         raise OptionError(f"Labels must be all text or all whole numbers, at least one; found {list(labels)[:5]!r}.")

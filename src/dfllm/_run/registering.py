@@ -61,7 +61,7 @@ def register_provider(
         >>> dfllm.register_provider("lab", base_url="http://127.0.0.1:9000/v1")
     """
     base_url = Veiled(base_url)  # until it is known to hold no password
-    settings.check_bare(base_url, "base_url")
+    _check_address(base_url)
     if name in PROVIDERS:
         raise OptionError(f"{name!r} is a built-in provider; its own variables move it, see dfllm's docs.")
     if not name or not name.replace("-", "").replace("_", "").isalnum():
@@ -105,3 +105,10 @@ def register_provider(
         schema_by_tool=schema_by_tool,
         embeds=OWN_EMBEDS.get(dialect),
     )
+
+
+def _check_address(base_url: str) -> None:
+    settings.check_bare(base_url, "base_url")
+    scheme, _, rest = base_url.partition("://")
+    if scheme.lower() not in ("http", "https") or not rest.partition("/")[0]:
+        raise OptionError("base_url is a whole address, as in 'https://host/v1' or 'http://127.0.0.1:8000/v1'.")

@@ -12,10 +12,25 @@ from dfllm._wire.media import TEXT_ONLY
 from dfllm._wire.providers import Provider
 
 _COLUMNS = (
-    *("Provider", "Dialect", "Key", "Where", "Moved by", "Schema", "Tools", "`seed`", "`stop`", "`reasoning`"),
+    *(
+        "Provider",
+        "Dialect",
+        "Key",
+        "Where",
+        "Moved by",
+        "Live",
+        "Batch",
+        "Schema",
+        "Tools",
+        "`seed`",
+        "`stop`",
+        "`reasoning`",
+    ),
     *("Images", "Files", "Service tiers", "Prices", "Embeddings"),
 )
 _HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + "---|" * len(_COLUMNS))
+#: Nobody can be asked by batch yet.
+_BATCHES = False
 
 
 class Abilities(NamedTuple):
@@ -28,6 +43,8 @@ class Abilities(NamedTuple):
         needs_key: whether it answers nobody without.
         base_url: where it is; empty where that is not one place.
         urls: variables that hold another base URL.
+        live: whether it completes prompts.
+        batch: whether it can be asked by batch from here.
         schema: whether the provider holds answers to a JSON schema; where it does not, they are asked for it in words.
         tools: whether tools can be offered.
         seed: whether it has a place for a seed.
@@ -46,6 +63,8 @@ class Abilities(NamedTuple):
     needs_key: bool
     base_url: str
     urls: tuple[str, ...]
+    live: bool
+    batch: bool
     schema: bool
     tools: bool
     seed: bool
@@ -70,6 +89,8 @@ def abilities_of(provider: Provider) -> Abilities:
         provider.needs_key,
         provider.base_url,
         provider.url_names,
+        dialect is not None,
+        _BATCHES,
         provider.schema_form == "json_schema" and dialect is not None,
         provider.takes_tools and dialect is not None and dialect.tools is not None,
         "seed" not in lacks,
@@ -110,6 +131,7 @@ def _line(one: Abilities) -> str:
         keys if one.needs_key else f"none needed ({keys})" if keys else "none",
         f"`{one.base_url}`" if one.base_url else "your own" if one.needs_key else "started on this machine by itself",
         " or ".join(f"`{name}`" for name in one.urls) or "-",
+        *("yes" if able else "no" for able in (one.live, one.batch)),
         "yes" if one.schema else "in words" if one.dialect else "no",
         *("yes" if able else "no" for able in (one.tools, one.seed, one.stop, one.reasoning, one.images)),
         one.files or "no",
