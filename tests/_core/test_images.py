@@ -61,6 +61,8 @@ def test_images_have_a_size():
         "gopher://127.0.0.1:25/",
         "https://user:word@example.com/a.png",
         "https://example.com/a b.png",
+        "https://",
+        "https:///a.png",
         "https://example.com/\r\nHost: x",
         'https://example.com/"><script>',
         "https://exämple.com/a.png",
@@ -89,6 +91,11 @@ def test_data_urls_hold_images(text):
     """The bytes are looked at, whatever the URL says they are."""
     with pytest.raises(Unfit):
         address(text)
+
+
+def test_the_scheme_is_written_as_providers_want_it():
+    """In small letters, whatever a cell says."""
+    assert "https://example.com/A.png" == address("HTTPS://example.com/A.png")
 
 
 def test_data_url_is_written_as_its_bytes_are():

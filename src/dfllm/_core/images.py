@@ -83,7 +83,7 @@ def https(text: str, what: str) -> str:
     """
     if text[:8].lower() != "https://":
         raise Unfit(f"address not allowed: {what}")
-    has_user = "@" in text[8:].partition("/")[0]
-    if len(text) > _MOST_URL or has_user or not _PLAIN.fullmatch(text):
+    host = text[8:].partition("/")[0]
+    if len(text) > _MOST_URL or not host or "@" in host or not _PLAIN.fullmatch(text):
         raise Unfit("address not allowed: it is no plain URL")
-    return text
+    return "https://" + text[8:]
