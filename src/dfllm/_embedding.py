@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from os import PathLike
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import pandas as pd
 
-from dfllm._core.budget import Budget
 from dfllm._core.errors import OptionError, TemplateError, listed
 from dfllm._core.prefix import shared_of
 from dfllm._core.terms import terms_of
-from dfllm._core.types import Missing
 from dfllm._frame import Columns, cells_of
-from dfllm._options import OnError, Options
-from dfllm._run.desk import Cache, Order
+from dfllm._options import Common, Options
+from dfllm._run.desk import Order
 from dfllm._run.prices import window_of
-from dfllm._run.settings import Limits, endpoint_of, providers
+from dfllm._run.settings import endpoint_of, providers
 from dfllm._wire.embeddings import EMBEDDERS, TASKS, dialect_of, packing_of
 from dfllm._wire.providers import Embeds, Provider, identity_of, normalised, split
 from dfllm._work import Work
@@ -29,24 +26,12 @@ from dfllm._work import Work
 _MOST_DIMENSIONS = 65_536
 
 
-class EmbedOptions(TypedDict, total=False):
+class EmbedOptions(Common, total=False):
     """The options of a call for embeddings, as `DataFrameLLM.embed` documents them."""
 
     model: str | None
-    into: str
     dimensions: int | None
     task: str | None
-    extra: Mapping[str, Any] | None
-    cache: Cache
-    missing: Missing
-    on_error: OnError
-    overwrite: bool | None
-    budget: float | Budget | None
-    limits: Limits | None
-    timeout: float | None
-    tag: str | None
-    details: bool
-    progress: bool | None
 
 
 #: What a call for embeddings takes, and `Work` knows nothing of.

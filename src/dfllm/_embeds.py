@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import pandas as pd
 
 from dfllm._core.budget import Budget
-from dfllm._core.errors import OptionError, listed, near
 from dfllm._core.types import Missing
+from dfllm._doors import doors_of, spelled_out
 from dfllm._embedding import EmbedOptions, EmbedWork
 from dfllm._options import OnError
 from dfllm._run.desk import Cache
@@ -20,7 +19,6 @@ from dfllm._run.settings import Limits
 from dfllm.report import remember
 
 Text: TypeAlias = str | Path
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FrameEmbeds:
@@ -158,35 +156,14 @@ class _Framed(FrameEmbeds):
         self._frame = frame
 
 
-def _spelled_out() -> None:
-    """Give every door the options it really has, for help, tab completion and a good word on a misspelt one."""
+def _spell_out() -> None:
+    """Give every door the options it really has; the first argument is its own, as the series' has a default."""
     options = list(inspect.signature(FrameEmbeds.embed).parameters.values())[2:]
     for owner in (FrameEmbeds, SeriesEmbeds):
-        for name, door in list(vars(owner).items()):
-            if inspect.isfunction(door) and not name.startswith("_"):
-                setattr(owner, name, _checked(door, options))
+        for name, door in doors_of(owner):
+            own = inspect.signature(door)
+            first = list(own.parameters.values())[:2]
+            setattr(owner, name, spelled_out(door, own.replace(parameters=[*first, *options])))
 
 
-def _checked(door: F, options: Sequence[inspect.Parameter]) -> F:
-    # As the accessor's own, but each door keeps its own first argument: the series' has a default.
-    own = inspect.signature(door)
-    first = list(own.parameters.values())[:2]
-    names = [option.name for option in options]
-
-    @functools.wraps(door)
-    def checked(self: Any, *arguments: Any, **given: Any) -> Any:
-        for name in given:
-            if name not in names and name != "text":
-                raise OptionError(
-                    f"{door.__name__}() has no option {name!r}.{near(name, names)} It has {listed(names, 30)}."
-                )
-        return door(self, *arguments, **given)
-
-    signature = own.replace(parameters=[*first, *options])
-    checked.__signature__ = signature  # type: ignore[attr-defined]  # inspect reads it
-    # Sphinx would look for the options' defaults in the door's own source, where they are not.
-    del checked.__wrapped__
-    return checked  # type: ignore[return-value]  # the same door
-
-
-_spelled_out()
+_spell_out()

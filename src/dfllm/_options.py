@@ -35,11 +35,27 @@ _NOT_GIVEN = object()
 MOST_SAMPLES = 128
 
 
-class Options(TypedDict, total=False):
+class Common(TypedDict, total=False):
+    """What calls for answers and for vectors have in common."""
+
+    into: str
+    extra: Mapping[str, Any] | None
+    cache: Cache
+    missing: Missing
+    on_error: OnError
+    overwrite: bool | None
+    budget: float | Budget | None
+    limits: Limits | None
+    timeout: float | None
+    tag: str | None
+    details: bool
+    progress: bool | None
+
+
+class Options(Common, total=False):
     """The options of a call, as `DataFrameLLM.complete` documents them."""
 
     model: Models | None
-    into: str
     system: str | None
     schema: Any
     messages: str | None
@@ -53,20 +69,9 @@ class Options(TypedDict, total=False):
     stop: str | Sequence[str] | None
     seed: int | None
     reasoning: str | None
-    extra: Mapping[str, Any] | None
     samples: int
     repeats: Repeats
     fallback: str | Sequence[str]
-    cache: Cache
-    missing: Missing
-    on_error: OnError
-    overwrite: bool | None
-    budget: float | Budget | None
-    limits: Limits | None
-    timeout: float | None
-    tag: str | None
-    details: bool
-    progress: bool | None
 
 
 def check_choices(options: Options) -> None:

@@ -6,7 +6,6 @@ options, is as `complete` has it.
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Unpack, cast
@@ -14,8 +13,8 @@ from typing import Any, Unpack, cast
 import pandas as pd
 
 from dfllm import prompts
-from dfllm._core.errors import OptionError, listed, near
 from dfllm._core.tasks import INTO, Task
+from dfllm._doors import doors_of, spelled_out
 from dfllm._options import Options
 from dfllm._several import call_of
 from dfllm.prompts import Worded
@@ -340,12 +339,12 @@ def spell_out(owner: type, whole: inspect.Signature) -> None:
         owner: the class whose verbs they are.
         whole: the signature of `complete`, which has the options that all share.
     """
-    for name, door in list(vars(owner).items()):
-        if inspect.isfunction(door) and not name.startswith("_"):
-            setattr(owner, name, _checked(door, name if name in INTO else name[1:], whole))
+    for name, door in doors_of(owner):
+        verb = name if name in INTO else name[1:]
+        setattr(owner, name, spelled_out(door, _signature(door, verb, whole), DECIDED))
 
 
-def _checked(door: Callable[..., Any], verb: str, whole: inspect.Signature) -> Callable[..., Any]:
+def _signature(door: Callable[..., Any], verb: str, whole: inspect.Signature) -> inspect.Signature:
     found = inspect.signature(door)
     said = [one for one in found.parameters.values() if one.kind is not one.VAR_KEYWORD]
     own = inspect.signature(getattr(prompts, verb)).parameters.values()
@@ -354,18 +353,4 @@ def _checked(door: Callable[..., Any], verb: str, whole: inspect.Signature) -> C
     for one in whole.parameters.values():
         if one.kind is one.KEYWORD_ONLY and one.name not in DECIDED:
             said.append(one.replace(default=INTO[verb]) if one.name == "into" else one)
-    names = [one.name for one in said if one.name != "self"]
-
-    @functools.wraps(door)
-    def checked(self: Any, *arguments: Any, **options: Any) -> Any:
-        for name in options:
-            if name not in (*names, *DECIDED):
-                raise OptionError(
-                    f"{door.__name__}() has no option {name!r}.{near(name, names)} It has {listed(names, 40)}."
-                )
-        return door(self, *arguments, **options)
-
-    checked.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # inspect reads it
-        said, return_annotation=found.return_annotation
-    )
-    return checked
+    return inspect.Signature(said, return_annotation=found.return_annotation)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Unpack, overload
 
 import pandas as pd
 
 from dfllm._core.budget import Budget
-from dfllm._core.errors import AccessorWarning, OptionError, listed, near
+from dfllm._core.errors import AccessorWarning, OptionError
 from dfllm._core.plan import Plan
 from dfllm._core.tasks import Task
 from dfllm._core.tools import Given as GivenTool
 from dfllm._core.types import Missing
+from dfllm._doors import doors_of, spelled_out
 from dfllm._embeds import FrameEmbeds, SeriesEmbeds
 from dfllm._options import Models, OnError, Options, Repeats
 from dfllm._run.desk import Cache
@@ -26,8 +27,6 @@ from dfllm._several import call_of
 from dfllm._stream import Completion, astream, stream
 from dfllm._verbs import Verbs, spell_out
 from dfllm.report import remember
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class DataFrameLLM(Verbs, FrameEmbeds):
@@ -323,32 +322,15 @@ def llm(data: pd.DataFrame | pd.Series[Any]) -> DataFrameLLM | SeriesLLM:
     raise OptionError(f"dfllm.llm takes a pandas DataFrame or Series; found {type(data).__name__}.")
 
 
-def _spelled_out() -> None:
-    """Give every door the signature it really has, for help, tab completion and a good word on a misspelt option."""
+def _spell_out() -> None:
+    """Give every door the signature it really has."""
     whole = inspect.signature(DataFrameLLM.complete)
-    names = [name for name in whole.parameters if name not in ("self", "prompt")]
     for owner in (DataFrameLLM, SeriesLLM):
-        for name, door in list(vars(owner).items()):
-            if inspect.isfunction(door) and not name.startswith("_"):
-                setattr(owner, name, _checked(door, whole, names))
+        for name, door in doors_of(owner):
+            returns = inspect.signature(door).return_annotation
+            setattr(owner, name, spelled_out(door, whole.replace(return_annotation=returns)))
     for verbs in (Verbs, SeriesVerbs):
         spell_out(verbs, whole)
-
-
-def _checked(door: F, whole: inspect.Signature, names: list[str]) -> F:
-    @functools.wraps(door)
-    def checked(self: Any, *arguments: Any, **options: Any) -> Any:
-        for name in options:
-            if name not in names and name != "prompt":
-                raise OptionError(
-                    f"{door.__name__}() has no option {name!r}.{near(name, names)} It has {listed(names, 30)}."
-                )
-        return door(self, *arguments, **options)
-
-    returns = inspect.signature(door).return_annotation
-    checked.__signature__ = whole.replace(return_annotation=returns)  # type: ignore[attr-defined]  # inspect reads it
-    del checked.__wrapped__  # Sphinx would look there for the defaults of options that only this one has
-    return checked  # type: ignore[return-value]  # the same door
 
 
 def register() -> None:
@@ -369,4 +351,4 @@ def register() -> None:
             register("llm")(accessor)
 
 
-_spelled_out()
+_spell_out()

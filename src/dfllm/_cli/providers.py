@@ -11,23 +11,10 @@ from dfllm._cli.saying import line
 from dfllm._run.settings import providers as known
 from dfllm._wire.abilities import Abilities, abilities_of
 
+#: What each can do stands first; what may be long stands last, where a narrow terminal breaks it.
 _HEAD = (
-    *(
-        "provider",
-        "dialect",
-        "key",
-        "live",
-        "batch",
-        "schema",
-        "tools",
-        "seed",
-        "stop",
-        "reasoning",
-        "images",
-        "files",
-        "tiers",
-    ),
-    *("prices", "embeddings"),
+    *("provider", "live", "batch", "schema", "tools", "seed", "stop", "reasoning", "images", "files", "embeddings"),
+    *("prices", "dialect", "key", "tiers"),
 )
 
 
@@ -58,15 +45,21 @@ def _row(one: Abilities) -> tuple[str, ...]:
         key = f"{' or '.join(one.keys)} (not set)"
     else:
         key = "none needed"
-    asked = ("yes" if each else "no" for each in (one.live, one.batch))
-    schema = "yes" if one.schema else "in words" if one.dialect else "no"
-    able = ("yes" if each else "no" for each in (one.tools, one.seed, one.stop, one.reasoning, one.images))
-    rest = (
+    return (
+        one.provider,
+        *map(_yes, (one.live, one.batch)),
+        "yes" if one.schema else "in words" if one.dialect else "no",
+        *map(_yes, (one.tools, one.seed, one.stop, one.reasoning, one.images)),
         one.files or "no",
+        *map(_yes, (one.embeddings, one.prices)),
+        one.dialect or "-",
+        key,
         ",".join(one.tiers) or "-",
-        *("yes" if each else "no" for each in (one.prices, one.embeddings)),
     )
-    return (one.provider, one.dialect or "-", key, *asked, schema, *able, *rest)
+
+
+def _yes(able: object) -> str:
+    return "yes" if able else "no"
 
 
 def _set_key(one: Abilities) -> str | None:

@@ -2,10 +2,10 @@
 
 Most of what the engine does for a request is the same for all requests of a run: headers are checked, ordered and
 written, a task is made to write the body, an answer gets its objects. Here the head is written once a run, and a
-request is one write and one read. That takes a third of the time, measured in one run with the engine's own way.
+request is one write and one read. That takes a third of the time of the engine's own way, measured in one run.
 
 It leans on three things of the engine that are not in its manual: `BaseConnector.connect`, and `set_response_params`
-and `read` of its protocol. Where an engine does not have them as they are known (`fits`), its own way is gone.
+and `read` of its protocol. Where an engine does not have them as they are known (`fits`), its own way is taken.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from dfllm._core.charges import Rule
+from dfllm._core.errors import OptionError
 from dfllm._core.types import Failure, Messages, Outcome, Terms
 from dfllm._core.vectors import unpacked
 from dfllm._wire import cohere, gemini, gemini_embeddings, openai_embeddings, voyage
@@ -138,4 +139,4 @@ def _as_text(messages: Messages) -> bytes:
 
 
 def _no_schema(schema: str, *, strict: bool) -> str:
-    raise NotImplementedError("vectors are held to no schema")
+    raise OptionError("Embeddings take no schema.")
